@@ -1,0 +1,29 @@
+/* mantispool version: which version this is, and what is built in. */
+#include "cli/args.h"
+#include "connectors/dsn.h"
+
+#include <mantis/status.h>
+#include <stdio.h>
+
+static int run_version(const mp_command *command, int argc, char **argv)
+{
+    mp_args args = {.command = command, .usage = "", .details = ""};
+    int code = mp_args_parse(&args, argc, argv);
+    if (code >= 0) return code;
+    (void)printf("mantispool %s\n", mantis_version());
+    (void)printf("store: rocksdb %s (%s)\n", MP_ROCKSDB_VERSION, MP_DSN_FORMS);
+    (void)printf("compiler: %s %s\n",
+#ifdef __clang__
+                 "clang",
+#else
+                 "gcc",
+#endif
+                 __VERSION__);
+    return MP_EXIT_OK;
+}
+
+const mp_command mp_command_version = {
+    .name = "version",
+    .summary = "Say which version this is and what is built in (also --version)",
+    .run = run_version,
+};
