@@ -56,7 +56,7 @@ void mp_report_read(mantis_pool *pool, mp_report *out);
 /* The part of a histogram that reports show. */
 void mp_report_read_times(const mantis_histogram *histogram, mp_figure_times *out);
 
-/* "name value unit", one figure a line; brief: the short table. */
+/* "name value unit", one figure a line; brief: the short table, without times that never were. */
 void mp_report_format_text(const mp_report *report, bool brief, mp_text *out);
 
 /* One JSON object. */

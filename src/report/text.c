@@ -41,8 +41,10 @@ void mp_report_format_text(const mp_report *report, bool brief, mp_text *out)
     }
     for (int i = 0; i < MP_FIGURES; i++)
         if (!brief || report->figures[i].is_brief) format_figure(&report->figures[i], out);
-    for (int i = 0; i < MP_FIGURES_TIMES; i++)
-        if (!brief || report->times[i].is_brief) format_times(&report->times[i], out);
+    for (int i = 0; i < MP_FIGURES_TIMES; i++) {
+        const mp_figure_times *times = &report->times[i];
+        if (!brief || (times->is_brief && times->count)) format_times(times, out);
+    }
 }
 
 size_t mantis_report_text(mantis_pool *pool, char *out, size_t size)
