@@ -1,0 +1,3 @@
+module mantispool/bench/goload
+
+go 1.19

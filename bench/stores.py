@@ -1,0 +1,120 @@
+"""The embedded store: mantispool bench, and bench_store beside bare RocksDB."""
+
+import json
+import shutil
+import statistics
+import subprocess
+import tempfile
+
+import bars
+import peers
+
+SECONDS_MAX = 600
+LOADS = {  # scenario: arguments of mantispool bench
+    "set": ["--threads", "1", "--connections", "1", "--mix", "set=100"],
+    "get": ["--threads", "1", "--connections", "1", "--mix", "get=100"],
+    "mixed": ["--threads", "2", "--connections", "8", "--mix", "get=80,set=20"],
+}
+SECONDS = 3
+
+
+class Failed(Exception):
+    """A program that did not print its figures."""
+
+
+def run_json(command):
+    """Run a program that prints one JSON object."""
+    words = [str(word) for word in command]
+    try:
+        done = subprocess.run(words, check=False, text=True, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=SECONDS_MAX)
+        return json.loads(done.stdout)
+    except (OSError, subprocess.TimeoutExpired) as why:
+        raise Failed(str(why)) from None
+    except json.JSONDecodeError:
+        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise Failed(f"{words[0]}: {said[-1]}") from None
+
+
+def flatten(value, path=""):
+    """The numbers of an object by their paths: {"get": {"ops": 1}} is {"get.ops": 1}."""
+    if isinstance(value, dict):
+        found = {}
+        for key, inner in value.items():
+            found.update(flatten(inner, f"{path}.{key}" if path else key))
+        return found
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return {path: value} if is_number else {}
+
+
+def summarize(rounds):
+    """Of flat rounds: each figure's numbers with median, least and most."""
+    summary = {}
+    for name in rounds[0] if rounds else {}:
+        numbers = [line[name] for line in rounds if name in line]
+        summary[name] = {"median": statistics.median(numbers), "min": min(numbers),
+                         "max": max(numbers), "rounds": numbers}
+    return summary
+
+
+def find_program(name):
+    """A program below build/, or None."""
+    found = [path for path in (peers.ROOT / "build").rglob(name) if path.is_file()]
+    return found[0] if found else None
+
+
+def measure_load(scenario):
+    """One run of mantispool bench on a new store."""
+    folder = tempfile.mkdtemp(prefix="mantis-bench-", dir=peers.BUILT)
+    try:
+        line = run_json([peers.ROOT / "build/mantispool", "bench", f"mantis:{folder}/store",
+                         "--seconds", SECONDS, "--json", *LOADS[scenario]])
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    flat = flatten(line)
+    if flat.get("errors"):
+        raise Failed(f"mantispool bench had {flat['errors']} errors")
+    return flat
+
+
+def measure_bare():
+    """One run of bench_store, which measures bare RocksDB beside the store."""
+    program = find_program("bench_store")
+    if program is None:
+        raise Failed("build/ has no bench_store")
+    folder = tempfile.mkdtemp(prefix="mantis-bench-", dir=peers.BUILT)
+    try:
+        return flatten(run_json([program, folder]))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def measure(rounds, say):
+    """Returns the figures, the bars and the faults."""
+    peers.BUILT.mkdir(parents=True, exist_ok=True)
+    lines = {}
+    faults = set()
+    for number in range(rounds):
+        for scenario in [*LOADS, "bare"]:
+            say(f"round {number + 1} of {rounds}: store {scenario}")
+            try:
+                line = measure_bare() if scenario == "bare" else measure_load(scenario)
+                lines.setdefault(scenario, []).append(line)
+            except Failed as why:
+                faults.add(f"store {scenario}: {why}")
+    figures = {"store": {scenario: summarize(found) for scenario, found in lines.items()}}
+    return figures, bars.judge_store(figures["store"]), sorted(faults)
+
+
+def show(figures):
+    """The main figures as a table."""
+    rows = figures["store"]
+    print("\nThe embedded store through mantispool bench: medians")
+    print(f"{'':14}{'operations/s':>14}{'acquire p99.9 us':>18}{'get p99 us':>12}{'set p99 us':>12}")
+    for scenario in LOADS:
+        row = rows.get(scenario, {})
+        cells = [row.get(name, {}).get("median") for name in
+                 ("ops_per_s", "acquire_ns.p999", "get_ns.p99", "set_ns.p99")]
+        texts = ["-" if cell is None else f"{cell / (1 if i == 0 else 1000):,.{0 if i == 0 else 1}f}"
+                 for i, cell in enumerate(cells)]
+        print(f"{scenario:14}{texts[0]:>14}{texts[1]:>18}{texts[2]:>12}{texts[3]:>12}")
