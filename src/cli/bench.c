@@ -15,7 +15,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define TICK_NS (50 * MP_NS_PER_MS)
+#define TICK_NS (5 * MP_NS_PER_MS) /* how soon the end of a preload is seen */
 #define OUTPUT_BYTES 16384
 #define THREADS_MAX 1024
 #define CONNECTIONS_MAX 10000
