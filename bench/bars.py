@@ -2,9 +2,9 @@
 
 import statistics
 
-# Wall nanoseconds over pairs that the peers took on a machine with two cores of an
-# AMD EPYC and kernel 6.18, medians of six rounds. A peer that is far slower here than these say, and
-# not because the whole machine is, was not measured properly.
+# Wall nanoseconds over pairs that the peers took on a machine with two cores of an AMD EPYC and
+# kernel 6.18, medians of six rounds. A peer that is far slower here than these say, and not because
+# the whole machine is, was not measured properly.
 REFERENCE_NS = {
     "prototype": {"t1": 10.2, "t8": 5.3, "t64h": 1e9 / 51132},
     "hikaricp": {"t1": 86.7, "t8": 48.1, "t64h": 1e9 / 50286},
@@ -97,7 +97,7 @@ def judge_core(figures):
 
 
 def machine_factor(figures):
-    """How much slower than the reference this machine is for all peers, in the middle; at least 1."""
+    """How much slower than the reference this machine is, in the middle; at least 1."""
     factors = [median(figures, scenario, peer) / ns for peer, row in REFERENCE_NS.items()
                for scenario, ns in row.items() if median(figures, scenario, peer)]
     return max(1.0, statistics.median(factors)) if factors else 1.0
@@ -127,10 +127,10 @@ def judge_store(figures):
 
     acquire_ns = middle("mixed", "acquire_ns.p999")
     return judge_all([
-        (best("set", "ops_per_s"), "store_set", "sets a second, one connection, sync=interval, best",
-         "", {"least": 100000}),
-        (best("get", "ops_per_s"), "store_get", "gets a second, one connection, sync=interval, best",
-         "", {"least": 100000}),
+        (best("set", "ops_per_s"), "store_set",
+         "sets a second, one connection, sync=interval, best", "", {"least": 100000}),
+        (best("get", "ops_per_s"), "store_get",
+         "gets a second, one connection, sync=interval, best", "", {"least": 100000}),
         (None if acquire_ns is None else acquire_ns / 1000, "acquire_p999",
          "p99.9 of acquire with a connection free", "us", {"most": 1000}),
     ])

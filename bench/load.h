@@ -13,8 +13,8 @@
  *     held         8 threads on 256: acquire 16, then release the 16
  *     held_swap    8 threads that each hold 16 of 256: release the oldest, acquire another
  *     t64h         64 threads on 8 connections, asleep for 100 us with each
- *     scan1000     1 thread on 1000 connections of which 999 are borrowed; before each pair the free
- *                  one is moved to a random place that the thread did not use for 998 pairs
+ *     scan1000     1 thread on 1000 connections of which 999 are borrowed; before each pair the
+ *                  free one is moved to a random place that the thread did not use for 998 pairs
  * ns_pair is wall time over operations of the whole process, so two cores halve it. */
 #ifndef MP_BENCH_LOAD_H
 #define MP_BENCH_LOAD_H
@@ -222,13 +222,13 @@ static bool bench_main(const char *scenario, double seconds)
 
 /* ---- scan1000 ----
  *
- * Another thread, the placer, holds 999 connections. Before each pair it takes the free one too, and
- * lets another one go, so that the measured thread never knows where to look. Both threads run on
- * one core and hand over with semaphores: what is measured is the pool's search, and not the way of
- * cache lines from core to core, which the placing would cause and not the search.
+ * Another thread, the placer, holds 999 connections. Before each pair it takes the free one too,
+ * and lets another one go, so that the measured thread never knows where to look. Both threads run
+ * on one core and hand over with semaphores: what is measured is the pool's search, and not the way
+ * of cache lines from core to core, which the placing would cause and not the search.
  *
- * A pair is too short for the clock, so each is timed alone with what reading the clock costs beside
- * it, read after read, and the difference of the two sums is the result. */
+ * A pair is too short for the clock, so each is timed alone with what reading the clock costs
+ * beside it, read after read, and the difference of the two sums is the result. */
 
 typedef struct bench_scan {
     sem_t placed, used;

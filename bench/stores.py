@@ -108,13 +108,14 @@ def measure(rounds, say):
 
 def show(figures):
     """The main figures as a table."""
-    rows = figures["store"]
+    heads = ("operations/s", "acquire p99.9 us", "get p99 us", "set p99 us")
+    names = ("ops_per_s", "acquire_ns.p999", "get_ns.p99", "set_ns.p99")
     print("\nThe embedded store through mantispool bench: medians")
-    print(f"{'':14}{'operations/s':>14}{'acquire p99.9 us':>18}{'get p99 us':>12}{'set p99 us':>12}")
+    print(f"{'':14}" + "".join(f"{head:>18}" for head in heads))
     for scenario in LOADS:
-        row = rows.get(scenario, {})
-        cells = [row.get(name, {}).get("median") for name in
-                 ("ops_per_s", "acquire_ns.p999", "get_ns.p99", "set_ns.p99")]
-        texts = ["-" if cell is None else f"{cell / (1 if i == 0 else 1000):,.{0 if i == 0 else 1}f}"
-                 for i, cell in enumerate(cells)]
-        print(f"{scenario:14}{texts[0]:>14}{texts[1]:>18}{texts[2]:>12}{texts[3]:>12}")
+        texts = []
+        for name in names:
+            value = figures["store"].get(scenario, {}).get(name, {}).get("median")
+            scale, digits = (1000, 1) if "_ns" in name else (1, 0)
+            texts.append("-" if value is None else f"{value / scale:,.{digits}f}")
+        print(f"{scenario:14}" + "".join(f"{text:>18}" for text in texts))

@@ -3,8 +3,8 @@
 // Its connections do nothing: a DataSource of proxies. Started as
 //     java -cp HikariCP.jar:slf4j-api.jar:. HikariBench SCENARIO SECONDS
 // by a parent that has set its timer slack to 1 ns, which every thread of the virtual machine
-// inherits. The scenario first runs unmeasured, in many short rounds: the compiler must have seen the
-// loop end, or it takes its work back at the start of the measured one.
+// inherits. The scenario first runs unmeasured, in many short rounds: the compiler must have seen
+// the loop end, or it takes its work back at the start of the measured one.
 
 import com.zaxxer.hikari.HikariConfig;
 import com.zaxxer.hikari.HikariDataSource;
@@ -13,10 +13,12 @@ import java.lang.reflect.Proxy;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.Locale;
+import java.util.Map;
 import java.util.concurrent.locks.LockSupport;
 import javax.sql.DataSource;
 
 public final class HikariBench {
+    static final Map<String, Integer> THREADS = Map.of("t1", 1, "t8", 8, "t64h", 64);
     static final int CONNS = 8;
     static final long HOLD_NS = 100_000;
     static final int WARM_UP_ROUNDS = 12;
@@ -53,7 +55,8 @@ public final class HikariBench {
     }
 
     static Object proxy(Class<?> type, InvocationHandler handler) {
-        return Proxy.newProxyInstance(HikariBench.class.getClassLoader(), new Class<?>[] {type}, handler);
+        ClassLoader loader = HikariBench.class.getClassLoader();
+        return Proxy.newProxyInstance(loader, new Class<?>[] {type}, handler);
     }
 
     static Connection fakeConnection() {
@@ -69,9 +72,10 @@ public final class HikariBench {
     }
 
     static HikariDataSource openPool() throws Exception {
-        DataSource source = (DataSource) proxy(DataSource.class, (self, method, args) ->
-            method.getName().equals("getConnection") ? fakeConnection()
-                : method.getReturnType() == int.class ? (Object) 0 : answer(method.getReturnType()));
+        DataSource source = (DataSource) proxy(DataSource.class, (self, method, args) -> {
+            if (method.getName().equals("getConnection")) return fakeConnection();
+            return method.getReturnType() == int.class ? (Object) 0 : answer(method.getReturnType());
+        });
         HikariConfig config = new HikariConfig();
         config.setDataSource(source);
         config.setMaximumPoolSize(CONNS);
@@ -152,22 +156,23 @@ public final class HikariBench {
         String version = System.getProperty("bench.version", "") + " on Java "
             + System.getProperty("java.version");
         System.out.printf(Locale.ROOT,
-            "{\"peer\":\"hikaricp\",\"version\":\"%s\",\"scenario\":\"%s\",\"ops\":%d,\"ns_pair\":%.3f,"
-                + "\"ops_per_s\":%.0f,\"fairness\":%.4f%s}%n",
+            "{\"peer\":\"hikaricp\",\"version\":\"%s\",\"scenario\":\"%s\",\"ops\":%d,"
+                + "\"ns_pair\":%.3f,\"ops_per_s\":%.0f,\"fairness\":%.4f%s}%n",
             version, scenario, ops, (double) wall / ops, ops * 1e9 / wall,
             most == 0 ? 0.0 : (double) least / most, tail);
     }
 
     public static void main(String[] args) throws Exception {
-        int threads = args[0].equals("t1") ? 1 : args[0].equals("t8") ? 8 : args[0].equals("t64h") ? 64 : 0;
-        if (args.length != 2 || threads == 0) {
+        int threads = args.length == 2 ? THREADS.getOrDefault(args[0], 0) : 0;
+        if (threads == 0) {
             System.err.println("usage: HikariBench t1|t8|t64h SECONDS");
             System.exit(2);
         }
         boolean asleep = threads == 64;
         Worker[] workers = new Worker[threads];
         try (HikariDataSource pool = openPool()) {
-            for (int i = 0; i < WARM_UP_ROUNDS; i++) measure(pool, workers, asleep, WARM_UP_SECONDS);
+            for (int i = 0; i < WARM_UP_ROUNDS; i++)
+                measure(pool, workers, asleep, WARM_UP_SECONDS);
             long wall = measure(pool, workers, asleep, Double.parseDouble(args[1]));
             print(args[0], workers, asleep, wall);
         }
