@@ -1,0 +1,31 @@
+/* One lock for each 4096th of the keys: every write holds its keys' stripes while it takes its
+ * version and enters the engine, so versions of a key grow in the order of its writes, and what a
+ * compare-and-set reads under its stripe stays true until it has written.
+ *
+ *   T1  several stripes are taken in ascending order. */
+#ifndef MP_STORE_STRIPES_H
+#define MP_STORE_STRIPES_H
+
+#include "base/park.h"
+
+#include <mantis/store.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MP_STRIPES 4096u
+
+typedef struct mp_stripes {
+    uint64_t words[MP_STRIPES / 64];
+} mp_stripes; /* a set of stripes */
+
+/* The stripe of a key. */
+uint32_t mp_stripes_find(const void *key, size_t key_size);
+
+/* Add the keys of these writes to the set. */
+void mp_stripes_add(mp_stripes *stripes, const mantis_write *writes, size_t count);
+
+/* Lock, and unlock, all stripes of the set (T1). */
+void mp_stripes_acquire(mp_lock locks[MP_STRIPES], const mp_stripes *stripes);
+void mp_stripes_release(mp_lock locks[MP_STRIPES], const mp_stripes *stripes);
+
+#endif
