@@ -24,9 +24,9 @@ extern "C" {
 
 /* ---- deadlines ---- */
 
-#define MANTIS_DEADLINE_DEFAULT INT64_C(0)      /* the pool's acquire_timeout_ms from now */
-#define MANTIS_DEADLINE_NONE INT64_MAX          /* wait without an end */
-#define MANTIS_UNLIMITED (-1)                   /* in a config: no limit, or never */
+#define MANTIS_DEADLINE_DEFAULT INT64_C(0) /* the pool's acquire_timeout_ms from now */
+#define MANTIS_DEADLINE_NONE INT64_MAX     /* wait without an end */
+#define MANTIS_UNLIMITED (-1)              /* in a config: no limit, or never */
 
 /* The clock that deadlines are on: CLOCK_MONOTONIC in nanoseconds. */
 MANTIS_API int64_t mantis_now_ns(void);
@@ -116,8 +116,9 @@ typedef struct mantis_pool_config {
     mantis_keeper keeper;
     mantis_limit *limits[MANTIS_LIMITS_MAX]; /* unused ones NULL; each outlives the pool */
     mantis_hooks hooks;
-    int64_t (*clock)(void); /* NULL: mantis_now_ns; another for simulation, absolute ns, any thread */
-    uint64_t seed;          /* of the jitter; 0: from the operating system */
+    int64_t (*clock)(
+        void);     /* NULL: mantis_now_ns; another for simulation, absolute ns, any thread */
+    uint64_t seed; /* of the jitter; 0: from the operating system */
 } mantis_pool_config;
 
 /* Open a pool. Connections are opened in the background: see mantis_pool_wait_warm().
@@ -359,19 +360,19 @@ typedef struct mantis_pool_stats {
     uint32_t total, idle, busy, opening, checking, resetting, closing;
     uint32_t waiting;
     uint32_t conns_min, conns_max;
-    int64_t oldest_wait_ns; /* of who waits now; 0: nobody */
+    int64_t oldest_wait_ns;       /* of who waits now; 0: nobody */
     bool paused, closed, failing; /* failing: the last open failed */
     /* requests, by outcome */
     uint64_t attempts, granted, timed_out, cancelled, refused, failed;
-    uint64_t waited;      /* grants that had to wait */
-    uint64_t handed_off;  /* grants straight from a release or an open */
-    int64_t wait_sum_ns;  /* of all finished requests */
+    uint64_t waited;     /* grants that had to wait */
+    uint64_t handed_off; /* grants straight from a release or an open */
+    int64_t wait_sum_ns; /* of all finished requests */
     /* connections */
     uint64_t opened, open_failed, closed_conns;
     uint64_t closed_idle, closed_lifetime, closed_evicted, closed_broken, closed_check,
         closed_limit, closed_pool;
     uint64_t checked, check_failed, was_reset, leaked;
-    uint64_t moved; /* grants that took a connection from another home */
+    uint64_t moved;   /* grants that took a connection from another home */
     int64_t since_ns; /* when the pool was opened, or the earlier of two subtracted snapshots */
     int64_t now_ns;
 } mantis_pool_stats;
@@ -402,7 +403,8 @@ typedef struct mantis_holder {
     mantis_conn conn; /* whose it is: do not release it */
     uint32_t tid;     /* the thread that borrowed it; 0: not known, or detached */
     uint32_t home;
-    int64_t held_ns; /* at least this long: dated by the keeper, at most one pass (1 s) too little */
+    int64_t
+        held_ns; /* at least this long: dated by the keeper, at most one pass (1 s) too little */
     const char *tag; /* or NULL */
 } mantis_holder;
 

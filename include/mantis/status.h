@@ -17,26 +17,26 @@ extern "C" {
 #endif
 
 /* X(name, number, text): the one list; enum, names, texts and docs/errors.md come from it. */
-#define MANTIS_STATUS_LIST(X)                                                                     \
-    X(OK, 0, "done")                                                                              \
-    X(TIMEOUT, 1, "the deadline passed first")                                                    \
-    X(EXHAUSTED, 2, "no connection is free, and waiting is not possible or not allowed")          \
-    X(CLOSED, 3, "the pool is closed")                                                            \
-    X(CANCELLED, 4, "the request was cancelled by its owner")                                     \
-    X(CONNECT_FAILED, 5, "the backend could not be reached or refused the connection")            \
-    X(INVALID, 6, "an argument is out of its range")                                              \
-    X(STALE, 7, "the handle is old: its connection was released, or its operation is over")       \
-    X(BUSY, 8, "another thread is using this connection")                                         \
-    X(PAUSED, 9, "the pool is paused")                                                            \
-    X(FORKED, 10, "the handle belongs to the parent process")                                     \
-    X(NOT_FOUND, 11, "there is no such key")                                                      \
-    X(CONFLICT, 12, "somebody else changed it first")                                             \
-    X(TOO_BIG, 13, "larger than its limit")                                                       \
-    X(FULL, 14, "the disk is full")                                                               \
-    X(LOCKED, 15, "in use by another process")                                                    \
-    X(CORRUPT, 16, "the stored data is damaged")                                                  \
-    X(IO, 17, "the operating system reported an error")                                           \
-    X(NOMEM, 18, "out of memory")                                                                 \
+#define MANTIS_STATUS_LIST(X)                                                                      \
+    X(OK, 0, "done")                                                                               \
+    X(TIMEOUT, 1, "the deadline passed first")                                                     \
+    X(EXHAUSTED, 2, "no connection is free, and waiting is not possible or not allowed")           \
+    X(CLOSED, 3, "the pool is closed")                                                             \
+    X(CANCELLED, 4, "the request was cancelled by its owner")                                      \
+    X(CONNECT_FAILED, 5, "the backend could not be reached or refused the connection")             \
+    X(INVALID, 6, "an argument is out of its range")                                               \
+    X(STALE, 7, "the handle is old: its connection was released, or its operation is over")        \
+    X(BUSY, 8, "another thread is using this connection")                                          \
+    X(PAUSED, 9, "the pool is paused")                                                             \
+    X(FORKED, 10, "the handle belongs to the parent process")                                      \
+    X(NOT_FOUND, 11, "there is no such key")                                                       \
+    X(CONFLICT, 12, "somebody else changed it first")                                              \
+    X(TOO_BIG, 13, "larger than its limit")                                                        \
+    X(FULL, 14, "the disk is full")                                                                \
+    X(LOCKED, 15, "in use by another process")                                                     \
+    X(CORRUPT, 16, "the stored data is damaged")                                                   \
+    X(IO, 17, "the operating system reported an error")                                            \
+    X(NOMEM, 18, "out of memory")                                                                  \
     X(UNSUPPORTED, 19, "this connection cannot do that")
 
 typedef enum mantis_status {

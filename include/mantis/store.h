@@ -28,7 +28,7 @@ typedef struct mantis_value {
     size_t size;
     uint64_t version;
     int64_t expires_ms;
-    void *owner;                  /* what free_owner gives back */
+    void *owner; /* what free_owner gives back */
     void (*free_owner)(void *owner);
 } mantis_value;
 

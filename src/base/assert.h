@@ -6,8 +6,8 @@
 /* Print what failed to standard error and abort. */
 _Noreturn void mp_assert_failed(const char *condition, const char *file, int line);
 
-#define mp_assert(condition)                                                                      \
-    (__builtin_expect(!!(condition), 1) ? (void)0                                                 \
+#define mp_assert(condition)                                                                       \
+    (__builtin_expect(!!(condition), 1) ? (void)0                                                  \
                                         : mp_assert_failed(#condition, __FILE__, __LINE__))
 
 #endif

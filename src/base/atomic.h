@@ -26,42 +26,41 @@ void mp_label(const char *name); /* tests/race: stop a thread here */
 #define MP_LABEL(name) ((void)0)
 #endif
 
-#define mp_load_relaxed(object)                                                                   \
-    (MP_STEP(), atomic_load_explicit((object), memory_order_relaxed))
-#define mp_load_acquire(object)                                                                   \
-    (MP_STEP(), atomic_load_explicit((object), memory_order_acquire))
-#define mp_load_seq_cst(object)                                                                   \
-    (MP_STEP(), atomic_load_explicit((object), memory_order_seq_cst))
+#define mp_load_relaxed(object) (MP_STEP(), atomic_load_explicit((object), memory_order_relaxed))
+#define mp_load_acquire(object) (MP_STEP(), atomic_load_explicit((object), memory_order_acquire))
+#define mp_load_seq_cst(object) (MP_STEP(), atomic_load_explicit((object), memory_order_seq_cst))
 
-#define mp_store_relaxed(object, value)                                                           \
+#define mp_store_relaxed(object, value)                                                            \
     (MP_STEP(), atomic_store_explicit((object), (value), memory_order_relaxed))
-#define mp_store_release(object, value)                                                           \
+#define mp_store_release(object, value)                                                            \
     (MP_STEP(), atomic_store_explicit((object), (value), memory_order_release))
-#define mp_store_seq_cst(object, value)                                                           \
+#define mp_store_seq_cst(object, value)                                                            \
     (MP_STEP(), atomic_store_explicit((object), (value), memory_order_seq_cst))
 
-#define mp_add_relaxed(object, value)                                                             \
+#define mp_add_relaxed(object, value)                                                              \
     (MP_STEP(), atomic_fetch_add_explicit((object), (value), memory_order_relaxed))
-#define mp_add_seq_cst(object, value)                                                             \
+#define mp_add_seq_cst(object, value)                                                              \
     (MP_STEP(), atomic_fetch_add_explicit((object), (value), memory_order_seq_cst))
-#define mp_sub_seq_cst(object, value)                                                             \
+#define mp_sub_seq_cst(object, value)                                                              \
     (MP_STEP(), atomic_fetch_sub_explicit((object), (value), memory_order_seq_cst))
-#define mp_or_seq_cst(object, value)                                                              \
+#define mp_or_seq_cst(object, value)                                                               \
     (MP_STEP(), atomic_fetch_or_explicit((object), (value), memory_order_seq_cst))
-#define mp_and_seq_cst(object, value)                                                             \
+#define mp_and_seq_cst(object, value)                                                              \
     (MP_STEP(), atomic_fetch_and_explicit((object), (value), memory_order_seq_cst))
-#define mp_swap_acquire(object, value)                                                            \
+#define mp_swap_acquire(object, value)                                                             \
     (MP_STEP(), atomic_exchange_explicit((object), (value), memory_order_acquire))
-#define mp_swap_release(object, value)                                                            \
+#define mp_swap_seq_cst(object, value)                                                             \
+    (MP_STEP(), atomic_exchange_explicit((object), (value), memory_order_seq_cst))
+#define mp_swap_release(object, value)                                                             \
     (MP_STEP(), atomic_exchange_explicit((object), (value), memory_order_release))
 
 /* Compare and swap, strong: *expected holds what was found when it answers false. A failure only
  * reads, with relaxed order. */
-#define mp_cas_acquire(object, expected, desired)                                                 \
-    (MP_STEP(), atomic_compare_exchange_strong_explicit(                                          \
+#define mp_cas_acquire(object, expected, desired)                                                  \
+    (MP_STEP(), atomic_compare_exchange_strong_explicit(                                           \
                     (object), (expected), (desired), memory_order_acquire, memory_order_relaxed))
-#define mp_cas_seq_cst(object, expected, desired)                                                 \
-    (MP_STEP(), atomic_compare_exchange_strong_explicit(                                          \
+#define mp_cas_seq_cst(object, expected, desired)                                                  \
+    (MP_STEP(), atomic_compare_exchange_strong_explicit(                                           \
                     (object), (expected), (desired), memory_order_seq_cst, memory_order_relaxed))
 
 #define mp_likely(condition) __builtin_expect(!!(condition), 1)

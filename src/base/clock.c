@@ -32,5 +32,6 @@ int64_t mp_clock_ns_of_ms(int64_t ms)
 struct timespec mp_clock_timespec(int64_t ns)
 {
     if (ns < 0) ns = 0;
-    return (struct timespec){.tv_sec = (time_t)(ns / MP_NS_PER_S), .tv_nsec = (long)(ns % MP_NS_PER_S)};
+    return (struct timespec){.tv_sec = (time_t)(ns / MP_NS_PER_S),
+                             .tv_nsec = (long)(ns % MP_NS_PER_S)};
 }

@@ -15,7 +15,8 @@ typedef struct mp_list {
 } mp_list;
 
 /* The struct that holds this node. */
-#define mp_container_of(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
+#define mp_container_of(pointer, type, member)                                                     \
+    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 static inline bool mp_list_is_empty(const mp_list *list)
 {

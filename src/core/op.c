@@ -1,0 +1,93 @@
+/* Calling the connector, and being called back by it. */
+#include "core/op.h"
+
+#include "core/opener.h"
+#include "core/pool.h"
+#include "core/registry.h"
+
+static mp_slot *slot_of(const mantis_op *op)
+{
+    return (mp_slot *)(uintptr_t)op; /* see op.h */
+}
+
+static mantis_op *op_of(mp_slot *slot)
+{
+    return (mantis_op *)(void *)slot;
+}
+
+static void start(mp_slot *slot)
+{
+    const mantis_connector *connector = mp_load_relaxed(&slot->pool)->connector;
+    uint32_t home = mp_load_relaxed(&slot->home);
+    if (connector->blocks) mp_opener_push(slot);
+    else if (home == 0 || !mp_registry_post_op(home, slot)) mp_op_run(slot);
+}
+
+void mp_op_start_all(mp_slot *ops)
+{
+    while (ops) {
+        mp_slot *slot = ops;
+        ops = slot->next; /* first: the slot may be in another list when start() returns */
+        start(slot);
+    }
+}
+
+void mp_op_run(mp_slot *slot)
+{
+    mantis_pool *pool = mp_load_relaxed(&slot->pool);
+    const mantis_connector *connector = pool->connector;
+    void *place = mp_supply_place(pool, slot)->place;
+    void *native = mp_load_relaxed(&slot->native);
+    mantis_op *op = op_of(slot);
+    enum mp_op_kind kind = (enum mp_op_kind)mp_load_relaxed(&slot->op);
+    mp_store_relaxed(&slot->progress, MP_OP_STARTED);
+    switch (kind) {
+    case MP_OP_OPEN: connector->open(place, op); break;
+    case MP_OP_CHECK:
+        if (connector->check) connector->check(place, native, op);
+        else mantis_op_done(op, NULL);
+        break;
+    case MP_OP_RESET: connector->reset(place, native, op); break;
+    case MP_OP_ABORT: connector->abort(place, native, op); break;
+    case MP_OP_CLOSE: connector->close(place, native, op); break;
+    case MP_OP_NONE: break;
+    }
+}
+
+void mp_op_abort(mp_slot *slot)
+{
+    mantis_pool *pool = mp_load_relaxed(&slot->pool);
+    enum mp_op_kind kind = (enum mp_op_kind)mp_load_relaxed(&slot->op);
+    if (kind == MP_OP_NONE || mp_load_relaxed(&slot->progress) != MP_OP_OVERDUE) return;
+    if (!pool->connector->abort || kind == MP_OP_ABORT) return;
+    void *native = kind == MP_OP_OPEN ? NULL : mp_load_relaxed(&slot->native);
+    pool->connector->abort(mp_supply_place(pool, slot)->place, native, op_of(slot));
+}
+
+mantis_status mantis_op_done(mantis_op *op, void *native)
+{
+    return mp_supply_complete(slot_of(op), native, NULL);
+}
+
+mantis_status mantis_op_failed(mantis_op *op, const char *cause)
+{
+    mantis_error error;
+    mp_error_set(&error, MANTIS_CONNECT_FAILED, "%s", cause ? cause : "no cause was given");
+    return mp_supply_complete(slot_of(op), NULL, &error);
+}
+
+mantis_status mantis_op_failed_with(mantis_op *op, const mantis_error *error)
+{
+    return mp_supply_complete(slot_of(op), NULL, error);
+}
+
+int64_t mantis_op_deadline(const mantis_op *op)
+{
+    return slot_of(op)->u.op_due_ns;
+}
+
+/* The tag is for borrowed connections; while one is opened its place is the connector's memo. */
+void **mantis_op_memo(mantis_op *op)
+{
+    return (void **)(void *)&slot_of(op)->tag;
+}

@@ -1,0 +1,33 @@
+/* Statuses in words, and the version. */
+#include <mantis/status.h>
+
+#ifndef MANTIS_VERSION
+#define MANTIS_VERSION "0.1.0"
+#endif
+
+const char *mantis_version(void)
+{
+    return MANTIS_VERSION;
+}
+
+const char *mantis_status_name(mantis_status status)
+{
+    switch (status) {
+#define MP_NAME(name, number, text)                                                                \
+    case MANTIS_##name: return #name;
+        MANTIS_STATUS_LIST(MP_NAME)
+#undef MP_NAME
+    }
+    return "UNKNOWN";
+}
+
+const char *mantis_status_text(mantis_status status)
+{
+    switch (status) {
+#define MP_TEXT(name, number, text)                                                                \
+    case MANTIS_##name: return text;
+        MANTIS_STATUS_LIST(MP_TEXT)
+#undef MP_TEXT
+    }
+    return "no such status";
+}
