@@ -49,4 +49,5 @@ def custom_connector_writes_and_has_the_cause_in_its_error(paths):
     assert (pathlib.Path(SCRATCH) / "a.log").read_text(encoding="utf-8") == 3 * "hello\n"
 
 
-main({pathlib.Path(path).name.removeprefix("example-"): path for path in sys.argv[1:]})
+main({pathlib.Path(path).name.removeprefix("example-"): pathlib.Path(path).resolve()
+      for path in sys.argv[1:]})
