@@ -8,6 +8,7 @@
 enum {
     SLOTS = 8184, /* fills the chunks of 8, 16, … 4096 slots */
     SLOT_BYTES_MAX = 192,
+    SMALL_STACK_BYTES = 128 * 1024,
     POOLS = 10000,
     POOL_OF_1_BYTES_MAX = 2048,
     POOL_OF_20_BYTES_MAX = 4096,
@@ -23,13 +24,30 @@ TEST(p4_an_idle_connection_costs_at_most_192_bytes)
 {
     mantis_pool *pool = cost_pool_open(1);
     cost_pool_close(&pool); /* what the process pays once is paid */
-    int64_t before = cost_resident_bytes();
+    int64_t before = cost_heap_bytes();
     pool = cost_pool_open(SLOTS);
-    int64_t each = (cost_resident_bytes() - before) / SLOTS;
+    int64_t each = (cost_heap_bytes() - before) / SLOTS;
     printf("# %" PRId64 " bytes\n", each);
     cost_figure("slot_bytes", each);
     check(each <= SLOT_BYTES_MAX);
     cost_pool_close(&pool);
+}
+
+static void *open_and_close(void *arg)
+{
+    mantis_pool *pool = cost_pool_open(SLOTS);
+    cost_pool_close(&pool);
+    return arg;
+}
+
+TEST(a_pool_of_thousands_opens_and_closes_on_a_small_stack)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, SMALL_STACK_BYTES);
+    check(pthread_create(&thread, &attributes, open_and_close, NULL) == 0);
+    check(pthread_join(thread, NULL) == 0);
 }
 
 static void *wait_once(void *arg)
