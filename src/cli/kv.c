@@ -110,13 +110,28 @@ enum { OPERATIONS = sizeof operations / sizeof operations[0] };
 
 /* ---- scan ---- */
 
+/* The size of the UTF-8 character that begins here, 2 to 4; 0 if none does, or a control character
+ * (RFC 3629, section 4). */
+static size_t count_utf8(const unsigned char *c, const unsigned char *end)
+{
+    size_t size = *c >= 0xf0 ? 4 : *c >= 0xe0 ? 3 : 2;
+    if (*c < 0xc2 || *c > 0xf4 || (size_t)(end - c) < size) return 0;
+    unsigned char least = *c == 0xc2 || *c == 0xe0 ? 0xa0 : *c == 0xf0 ? 0x90 : 0x80;
+    unsigned char most = *c == 0xed ? 0x9f : *c == 0xf4 ? 0x8f : 0xbf;
+    if (c[1] < least || c[1] > most) return 0;
+    for (size_t i = 2; i < size; i++)
+        if ((c[i] & 0xc0) != 0x80) return 0;
+    return size;
+}
+
 static void write_bytes(const void *bytes, size_t size, FILE *out)
 {
     const unsigned char *c = bytes;
-    for (const unsigned char *end = c + size; c < end; c++) {
-        bool is_plain = *c >= 0x20 && *c != 0x7f && *c != '\\'; /* UTF-8 passes */
-        if (is_plain) (void)fputc(*c, out);
+    for (const unsigned char *end = c + size; c < end;) {
+        size_t plain = *c >= 0x20 && *c < 0x7f && *c != '\\' ? 1 : count_utf8(c, end);
+        if (plain) (void)fwrite(c, 1, plain, out);
         else (void)fprintf(out, "\\x%02x", *c);
+        c += plain ? plain : 1;
     }
 }
 

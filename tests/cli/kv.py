@@ -71,6 +71,9 @@ def keys_and_values_are_any_bytes(program):
     kv(program, dsn, "set", "schlüssel", "zwei\nzeilen\tund \\")
     assert kv(program, dsn, "get", "schlüssel")[0] == "zwei\nzeilen\tund \\\n"
     assert kv(program, dsn, "scan")[0] == "schlüssel\tzwei\\x0azeilen\\x09und \\x5c\n"
+    program.run("bench", dsn, "--seconds", 1, "--keys", 200)  # values of random bytes
+    out, _ = kv(program, dsn, "scan")
+    assert len(out.splitlines()) == 202 and "\\x" in out
 
 
 @case
