@@ -92,7 +92,8 @@ static void commit_group(mp_committer *committer)
     if (status == MANTIS_OK) {
         status = write_group(committer, &group, &error);
         if (status == MANTIS_OK) status = mp_store_sync(store, &error);
-        if (status != MANTIS_OK) mp_store_fence(store, status, &error);
+        if (status == MANTIS_OK) mp_syncer_post(&store->syncer);
+        else mp_store_fence(store, status, &error);
     }
     answer_group(&group, status, &error); /* K2 */
 }

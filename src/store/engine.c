@@ -20,9 +20,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#define WRITE_BUFFER_BYTES ((uint64_t)32 << 20)
+#ifndef MP_ENGINE_BUFFER_BYTES /* smaller in tests: flushes and compactions all the time */
+#define MP_ENGINE_BUFFER_BYTES (32 << 20)
+#endif
+#define WRITE_BUFFER_BYTES ((uint64_t)MP_ENGINE_BUFFER_BYTES)
 #define WRITE_BUFFER_BYTES_MAX ((uint64_t)256 << 20) /* after a full disk, until the next open */
 #define CACHE_BYTES ((size_t)256 << 20)
 #define BLOOM_BITS 10
@@ -104,14 +108,25 @@ mantis_status mp_engine_init(mp_engine *engine, const mp_directory *directory, m
 /* RocksDB insists on an info log of its own, writes a page of options to it at each open whatever
  * its level, and aborts the process if that write fails (an assertion of Debian's build). So it
  * gets one off the store's disk, with a level at which nothing more is written, and the file is
- * removed as soon as RocksDB has it open. */
+ * removed as soon as RocksDB has it open. The name is the store's, whose lock we hold: what a
+ * killed process left behind is used again. */
 static const char *const log_places[] = {"/dev/shm", "/run", "/tmp", NULL};
 
-static bool make_log_directory(char *path, size_t size)
+static bool is_our_directory(const char *path)
 {
+    struct stat status;
+    return lstat(path, &status) == 0 && S_ISDIR(status.st_mode) && status.st_uid == geteuid() &&
+           (status.st_mode & 0777) == 0700;
+}
+
+static bool make_log_directory(const mp_directory *directory, char *path, size_t size)
+{
+    struct stat status;
+    if (fstat(directory->fd, &status) != 0) return false;
     for (uint32_t i = 0; log_places[i]; i++) {
-        snprintf(path, size, "%s/mantis-log-XXXXXX", log_places[i]);
-        if (mkdtemp(path)) return true;
+        snprintf(path, size, "%s/mantis-log-%llx-%llx", log_places[i],
+                 (unsigned long long)status.st_dev, (unsigned long long)status.st_ino);
+        if (mkdir(path, 0700) == 0 || is_our_directory(path)) return true;
     }
     path[0] = 0;
     return false;
@@ -129,8 +144,8 @@ static void remove_log_directory(const char *path)
 static mantis_status open_database(mp_engine *engine, const mp_directory *directory,
                                    mp_engine_mode mode, mantis_error *error)
 {
-    char log_path[64] = "";
-    bool has_log = directory && make_log_directory(log_path, sizeof log_path);
+    char log_path[96] = "";
+    bool has_log = directory && make_log_directory(directory, log_path, sizeof log_path);
     rocksdb_options_set_db_log_dir(engine->options, log_path);
     const char *path = directory ? directory->data : "/memory";
     char *message = NULL;
@@ -204,11 +219,41 @@ void mp_engine_add(rocksdb_writebatch_t *batch, const mantis_write *writes, size
     }
 }
 
-bool mp_engine_has_failed(mp_engine *engine)
+bool mp_engine_is_busy(mp_engine *engine)
+{
+    static const char *const works[] = {"rocksdb.mem-table-flush-pending",
+                                        "rocksdb.num-running-flushes",
+                                        "rocksdb.num-running-compactions", NULL};
+    uint64_t sum = 0;
+    for (uint32_t i = 0; works[i]; i++) {
+        uint64_t value = 0;
+        if (rocksdb_property_int(engine->db, works[i], &value) == 0) sum += value;
+    }
+    return sum > 0;
+}
+
+mantis_status mp_engine_check(mp_engine *engine, mantis_error *error)
 {
     uint64_t errors = 0;
-    return rocksdb_property_int(engine->db, "rocksdb.background-errors", &errors) == 0 &&
-           errors > 0;
+    if (rocksdb_property_int(engine->db, "rocksdb.background-errors", &errors) != 0 || errors == 0)
+        return MANTIS_OK;
+    /* What it was, RocksDB only says to one who writes. If it takes a write still, a compaction has
+     * failed for want of room: others are retried by RocksDB, or refuse writes. */
+    rocksdb_writebatch_t *nothing = rocksdb_writebatch_create();
+    mantis_status status = mp_engine_write(engine, nothing, error);
+    rocksdb_writebatch_destroy(nothing);
+    if (status != MANTIS_OK) return status;
+    return mp_fault_set(error, MANTIS_FULL, 0, "store: tables could not be merged; make room");
+}
+
+void mp_engine_shrink_buffer(mp_engine *engine)
+{
+    char bytes[24], *message = NULL;
+    snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)WRITE_BUFFER_BYTES);
+    const char *key = "write_buffer_size", *value = bytes;
+    rocksdb_set_options(engine->db, 1, &key, &value, &message);
+    engine->has_large_buffer = message != NULL;
+    rocksdb_free(message);
 }
 
 mantis_status mp_engine_flush(mp_engine *engine, mantis_error *error)

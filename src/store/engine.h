@@ -55,8 +55,15 @@ void mp_engine_add(rocksdb_writebatch_t *batch, const mantis_write *writes, size
  * Errors  FULL CORRUPT IO: fence the store, the engine must see no write any more */
 mantis_status mp_engine_write(mp_engine *engine, rocksdb_writebatch_t *batch, mantis_error *error);
 
-/* Has a flush or a compaction failed since the open? */
-bool mp_engine_has_failed(mp_engine *engine);
+/* Has a flush or a compaction failed since the open?
+ * Errors  FULL CORRUPT IO: as for mp_engine_write() */
+mantis_status mp_engine_check(mp_engine *engine, mantis_error *error);
+
+/* Is a table being written, or about to be? Then mp_engine_check() is worth another look. */
+bool mp_engine_is_busy(mp_engine *engine);
+
+/* There is room again: back to a memtable of the usual size, which writes a table. */
+void mp_engine_shrink_buffer(mp_engine *engine);
 
 /* Write the memtable to a table, synced.
  * Errors  FULL IO */

@@ -97,9 +97,11 @@ void mp_store_fence(mp_store *store, mantis_status status, const mantis_error *e
 {
     mp_lock_acquire(&store->fence_lock);
     if (mp_load_relaxed(&store->fence) == MANTIS_OK) {
+        static const char prefix[] = "store: ";
+        bool has_prefix = strncmp(error->text, prefix, sizeof prefix - 1) == 0;
         mp_fault_set(&store->fence_error, status, error->os_errno,
-                     "store '%.100s' takes no writes until it can: %.120s",
-                     store->is_in_memory ? ":memory:" : store->directory.path, error->text);
+                     "store: no writes for now, reads go on: %.210s",
+                     error->text + (has_prefix ? sizeof prefix - 1 : 0));
         /* release: pairs with the acquire in mp_store_check_fence() */
         mp_store_release(&store->fence, (uint32_t)status);
     }
@@ -129,19 +131,21 @@ static mantis_status exchange_engine(mp_store *store, mantis_error *error)
     return status;
 }
 
-void mp_store_try_lift(mp_store *store)
+bool mp_store_try_lift(mp_store *store)
 {
-    if (store->is_in_memory || !mp_directory_has_room(&store->directory, ROOM_BYTES)) return;
-    if (!mp_guard_pause(&store->guard, PAUSE_PATIENCE_NS)) return;
+    if (store->is_in_memory || !mp_directory_has_room(&store->directory, ROOM_BYTES)) return false;
+    if (!mp_guard_pause(&store->guard, PAUSE_PATIENCE_NS)) return false;
     mantis_error error = {0};
     mantis_status status = exchange_engine(store, &error);
     mp_lock_acquire(&store->fence_lock);
     if (status == MANTIS_OK) {
         store->must_flush = false;
+        /* release: pairs with the acquire in mp_store_check_fence() */
         mp_store_release(&store->fence, MANTIS_OK);
     }
     mp_lock_release(&store->fence_lock);
     mp_guard_resume(&store->guard);
+    return true;
 }
 
 mantis_status mp_store_sync(mp_store *store, mantis_error *error)
@@ -157,12 +161,12 @@ mantis_status mp_store_sync(mp_store *store, mantis_error *error)
 
 mantis_status mp_store_tend(mp_store *store, mantis_error *error)
 {
-    if (mp_engine_has_failed(&store->engine))
-        return mp_fault_set(
-            error, mp_directory_has_room(&store->directory, ROOM_BYTES) ? MANTIS_IO : MANTIS_FULL,
-            0, "store: a table could not be written");
-    mantis_status status = mp_store_sync(store, error);
+    mantis_status status = mp_engine_check(&store->engine, error);
+    if (status == MANTIS_OK) status = mp_store_sync(store, error);
     if (status != MANTIS_OK) return status;
+    if (store->engine.has_large_buffer &&
+        mp_directory_has_room(&store->directory, 4 * mp_wal_size_bytes(&store->wal)))
+        mp_engine_shrink_buffer(&store->engine);
     uint64_t soon = mp_load_relaxed(&store->version_next) + MP_STORE_VERSIONS_BLOCK / 2;
     return soon > mp_load_relaxed(&store->version_limit) ? reserve_versions(store, soon, error)
                                                          : MANTIS_OK;

@@ -88,8 +88,9 @@ mantis_status mp_store_check_fence(mp_store *store, mantis_error *error);
 /* A write or a sync has failed: let no other one reach the engine (S2). */
 void mp_store_fence(mp_store *store, mantis_status status, const mantis_error *error);
 
-/* If there is room again, reopen the engine behind the handles and lift the fence. */
-void mp_store_try_lift(mp_store *store);
+/* If there is room again, reopen the engine behind the handles and lift the fence. Answers whether
+ * it was reopened: with the fence still down, that was in vain. */
+bool mp_store_try_lift(mp_store *store);
 
 /* Sync the logs.
  * Errors  FULL IO: the store has to be fenced, and must write a table before it is lifted. */

@@ -11,37 +11,44 @@ static void sleep_until(mp_syncer *syncer, int64_t due_ns)
         mp_park_wait(&syncer->is_stopping, 0, due_ns);
 }
 
-/* One pass: sync what was written, and look after the versions and the fence.
- * Answers when to come again; MP_NEVER_NS: when something happens. */
-static int64_t tend(mp_store *store)
+/* One pass: sync what was written, and look after the versions and the fence. Answers when to come
+ * again; MP_NEVER_NS: when something happens. */
+static int64_t tend(mp_syncer *syncer)
 {
+    mp_store *store = syncer->store;
     mantis_error error = {0};
     if (mp_store_check_fence(store, NULL) == MANTIS_OK) {
         mantis_status status = mp_store_tend(store, &error);
         if (status != MANTIS_OK) mp_store_fence(store, status, &error);
     }
-    if (mp_store_check_fence(store, NULL) == MANTIS_OK) return MP_NEVER_NS;
-    mp_store_try_lift(store);
-    return mp_store_check_fence(store, NULL) == MANTIS_OK
-               ? MP_NEVER_NS
-               : mp_clock_after(mp_clock_now_ns(), MP_SYNC_RETRY_NS);
+    if (mp_store_check_fence(store, NULL) == MANTIS_OK)
+        return mp_engine_is_busy(&store->engine)
+                   ? mp_clock_after(mp_clock_now_ns(), MP_SYNC_INTERVAL_NS)
+                   : MP_NEVER_NS;
+    bool is_tried = mp_store_try_lift(store);
+    if (mp_store_check_fence(store, NULL) == MANTIS_OK) {
+        syncer->failures = 0;
+        return MP_NEVER_NS;
+    }
+    /* Looking for room is cheap; reopening in vain is not, so that is done less and less often. */
+    if (is_tried && syncer->failures < MP_SYNC_RETRY_DOUBLINGS) syncer->failures++;
+    return mp_clock_after(mp_clock_now_ns(), MP_SYNC_RETRY_NS << syncer->failures);
 }
 
 static void run_thread(void *arg)
 {
     mp_syncer *syncer = arg;
-    mp_store *store = syncer->store;
     int64_t again_ns = MP_NEVER_NS;
     while (!mp_load_acquire(&syncer->is_stopping)) {
         if (mp_load_seq_cst(&syncer->has_work) == 0) {
             mp_park_wait(&syncer->has_work, 0, again_ns);
-            if (mp_load_seq_cst(&syncer->has_work) == 0 && mp_clock_now_ns() < again_ns) continue;
-        } else if (again_ns == MP_NEVER_NS) {
+            if (mp_load_seq_cst(&syncer->has_work) || mp_clock_now_ns() < again_ns) continue;
+        } else if (mp_store_check_fence(syncer->store, NULL) == MANTIS_OK) {
             sleep_until(syncer, mp_clock_after(mp_clock_now_ns(), MP_SYNC_INTERVAL_NS));
         }
         /* seq_cst: pairs with the load in mp_syncer_post() */
         mp_store_seq_cst(&syncer->has_work, 0);
-        again_ns = tend(store);
+        again_ns = tend(syncer);
     }
     mp_word *has_stopped = &syncer->has_stopped;
     /* release: pairs with the acquire in mp_syncer_stop(); the store may be gone after it */

@@ -13,6 +13,7 @@ struct mp_store;
 
 #define MP_SYNC_INTERVAL_NS (100 * MP_NS_PER_MS)
 #define MP_SYNC_RETRY_NS (500 * MP_NS_PER_MS) /* between two attempts to lift the fence */
+#define MP_SYNC_RETRY_DOUBLINGS 3u            /* of that time: at most 4 s */
 
 typedef struct mp_syncer {
     struct mp_store *store;
@@ -20,6 +21,7 @@ typedef struct mp_syncer {
     mp_word is_stopping; /* also what the thread sleeps on between two syncs */
     mp_word has_stopped;
     bool is_started;
+    uint32_t failures; /* the thread's own: reopened in vain, in a row */
 } mp_syncer;
 
 /* Start the thread.
