@@ -2,9 +2,6 @@
 
 import json
 import os
-import pathlib
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def introspect(build, what):
