@@ -140,8 +140,7 @@ static void write_default(const mp_option *option)
 static int write_help(const mp_args *args)
 {
     (void)printf("Usage: mantispool %s%s%s\n%s.\n\nOptions (and their defaults):\n",
-                 args->command->name, *args->usage ? " " : "", args->usage,
-                 args->command->summary);
+                 args->command->name, *args->usage ? " " : "", args->usage, args->command->summary);
     for (size_t i = 0; i < args->options_count; i++) {
         const mp_option *option = &args->options[i];
         char left[40];
