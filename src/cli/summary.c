@@ -83,7 +83,7 @@ static void add_pool(const mp_report *pool, mp_text *out)
     char figures[4096];
     mp_text text = {.data = figures, .size = sizeof figures};
     mp_report_format_text(pool, true, &text);
-    mp_text_add(out, "\npool\n");
+    mp_text_add(out, "\npool, since it was opened\n");
     for (char *line = figures, *end; *line; line = end) {
         end = line;
         while (*end && *end != '\n') end++;
