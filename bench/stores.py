@@ -63,45 +63,42 @@ def find_program(name):
     return found[0] if found else None
 
 
-def measure_load(scenario):
-    """One run of mantispool bench on a new store."""
-    folder = tempfile.mkdtemp(prefix="mantis-bench-", dir=peers.BUILT)
-    try:
-        line = run_json([peers.ROOT / "build/mantispool", "bench", f"mantis:{folder}/store",
-                         "--seconds", SECONDS, "--json", *LOADS[scenario]])
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def measure_load(scenario, folder):
+    """One run of mantispool bench; the first one on a store loads its keys."""
+    line = run_json([peers.ROOT / "build/mantispool", "bench", f"mantis:{folder}/store",
+                     "--seconds", SECONDS, "--json", *LOADS[scenario]])
     flat = flatten(line)
     if flat.get("errors"):
         raise Failed(f"mantispool bench had {flat['errors']} errors")
     return flat
 
 
-def measure_bare():
+def measure_bare(folder):
     """One run of bench_store, which measures bare RocksDB beside the store."""
     program = find_program("bench_store")
     if program is None:
         raise Failed("build/ has no bench_store")
-    folder = tempfile.mkdtemp(prefix="mantis-bench-", dir=peers.BUILT)
-    try:
-        return flatten(run_json([program, folder]))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return flatten(run_json([program, tempfile.mkdtemp(dir=folder)]))
 
 
 def measure(rounds, say):
     """Returns the figures, the bars and the faults."""
     peers.BUILT.mkdir(parents=True, exist_ok=True)
+    folder = tempfile.mkdtemp(prefix="store-", dir=peers.BUILT)
     lines = {}
     faults = set()
     for number in range(rounds):
         for scenario in [*LOADS, "bare"]:
             say(f"round {number + 1} of {rounds}: store {scenario}")
             try:
-                line = measure_bare() if scenario == "bare" else measure_load(scenario)
+                if scenario == "bare":
+                    line = measure_bare(folder)
+                else:
+                    line = measure_load(scenario, folder)
                 lines.setdefault(scenario, []).append(line)
             except Failed as why:
                 faults.add(f"store {scenario}: {why}")
+    shutil.rmtree(folder, ignore_errors=True)
     figures = {"store": {scenario: summarize(found) for scenario, found in lines.items()}}
     return figures, bars.judge_store(figures["store"]), sorted(faults)
 
