@@ -36,13 +36,16 @@
 #define SMALL_RECORD_BYTES 1024u
 
 /* What the C interface has no function for.
- * avoid_flush_*: opening and closing write no table, so both work on a disk that is almost full.
+ * avoid_flush_during_shutdown: closing writes no table, so it works on a full disk.
  * max_bgerror_resume_count: RocksDB must not try again on its own what has failed; we reopen.
  * allow_fallocate: an idle store should not hold 35 MiB for a log to come. */
-static const char more_options[] = "avoid_flush_during_recovery=true;"
-                                   "avoid_flush_during_shutdown=true;"
+static const char more_options[] = "avoid_flush_during_shutdown=true;"
                                    "max_bgerror_resume_count=0;"
                                    "allow_fallocate=false;";
+
+/* For MP_ENGINE_REOPEN alone: opening writes no table, so it works on a disk that is almost full.
+ * Other opens bring what the logs hold into a table, so that old logs are done with (R1). */
+static const char reopen_options[] = "avoid_flush_during_recovery=true;";
 
 mantis_status mp_engine_fault(char *message, const char *doing, mantis_error *error)
 {
@@ -69,6 +72,15 @@ static void set_table_options(mp_engine *engine, rocksdb_options_t *options)
     rocksdb_block_based_options_destroy(table);
 }
 
+static mantis_status add_options(rocksdb_options_t *base, const char *text, rocksdb_options_t **out,
+                                 mantis_error *error)
+{
+    char *message = NULL;
+    *out = rocksdb_options_create();
+    rocksdb_get_options_from_string(base, text, *out, &message);
+    return message ? mp_engine_fault(message, "set RocksDB's options", error) : MANTIS_OK;
+}
+
 static mantis_status make_options(mp_engine *engine, const mp_directory *directory,
                                   mantis_error *error)
 {
@@ -83,13 +95,12 @@ static mantis_status make_options(mp_engine *engine, const mp_directory *directo
     rocksdb_options_set_stats_dump_period_sec(base, 0);
     rocksdb_options_set_stats_persist_period_sec(base, 0);
     if (engine->env) rocksdb_options_set_env(base, engine->env);
-    engine->options = rocksdb_options_create();
-    char *message = NULL;
-    rocksdb_get_options_from_string(base, more_options, engine->options, &message);
+    if (directory) rocksdb_options_set_wal_dir(base, directory->wal);
+    mantis_status status = add_options(base, more_options, &engine->options, error);
+    if (status == MANTIS_OK)
+        status = add_options(engine->options, reopen_options, &engine->reopen_options, error);
     rocksdb_options_destroy(base);
-    if (message) return mp_engine_fault(message, "set RocksDB's options", error);
-    if (directory) rocksdb_options_set_wal_dir(engine->options, directory->wal);
-    return MANTIS_OK;
+    return status;
 }
 
 mantis_status mp_engine_init(mp_engine *engine, const mp_directory *directory, mantis_error *error)
@@ -142,16 +153,16 @@ static void remove_log_directory(const char *path)
 }
 
 static mantis_status open_database(mp_engine *engine, const mp_directory *directory,
-                                   mp_engine_mode mode, mantis_error *error)
+                                   mp_engine_mode mode, rocksdb_options_t *options,
+                                   mantis_error *error)
 {
     char log_path[96] = "";
     bool has_log = directory && make_log_directory(directory, log_path, sizeof log_path);
-    rocksdb_options_set_db_log_dir(engine->options, log_path);
+    rocksdb_options_set_db_log_dir(options, log_path);
     const char *path = directory ? directory->data : "/memory";
     char *message = NULL;
-    if (mode == MP_ENGINE_READ)
-        engine->db = rocksdb_open_for_read_only(engine->options, path, 0, &message);
-    else engine->db = rocksdb_open(engine->options, path, &message);
+    if (mode == MP_ENGINE_READ) engine->db = rocksdb_open_for_read_only(options, path, 0, &message);
+    else engine->db = rocksdb_open(options, path, &message);
     if (has_log) remove_log_directory(log_path);
     return message ? mp_engine_fault(message, "open the store", error) : MANTIS_OK;
 }
@@ -159,14 +170,16 @@ static mantis_status open_database(mp_engine *engine, const mp_directory *direct
 mantis_status mp_engine_open(mp_engine *engine, const mp_directory *directory, mp_engine_mode mode,
                              uint64_t wal_bytes, mantis_error *error)
 {
+    rocksdb_options_t *options = mode == MP_ENGINE_REOPEN ? engine->reopen_options
+                                                          : engine->options;
     uint64_t buffer_bytes = WRITE_BUFFER_BYTES;
     /* A memtable takes about twice the room of its log records. */
     if (mode == MP_ENGINE_REOPEN && wal_bytes * 2 > buffer_bytes) buffer_bytes = wal_bytes * 2;
     if (buffer_bytes > WRITE_BUFFER_BYTES_MAX) buffer_bytes = WRITE_BUFFER_BYTES_MAX;
     engine->has_large_buffer = buffer_bytes > WRITE_BUFFER_BYTES;
-    rocksdb_options_set_write_buffer_size(engine->options, buffer_bytes);
-    rocksdb_options_set_create_if_missing(engine->options, mode == MP_ENGINE_CREATE);
-    return open_database(engine, directory, mode, error);
+    rocksdb_options_set_write_buffer_size(options, buffer_bytes);
+    rocksdb_options_set_create_if_missing(options, mode == MP_ENGINE_CREATE);
+    return open_database(engine, directory, mode, options, error);
 }
 
 void mp_engine_close(mp_engine *engine)
@@ -179,6 +192,7 @@ void mp_engine_finish(mp_engine *engine)
 {
     mp_engine_close(engine);
     if (engine->options) rocksdb_options_destroy(engine->options);
+    if (engine->reopen_options) rocksdb_options_destroy(engine->reopen_options);
     if (engine->read) rocksdb_readoptions_destroy(engine->read);
     if (engine->write) rocksdb_writeoptions_destroy(engine->write);
     if (engine->cache) rocksdb_cache_destroy(engine->cache);

@@ -23,7 +23,8 @@ typedef enum mp_engine_mode {
 typedef struct mp_engine {
     rocksdb_t *db; /* NULL: not open, and nothing to read */
     rocksdb_options_t *options;
-    rocksdb_env_t *env; /* memory only */
+    rocksdb_options_t *reopen_options; /* for MP_ENGINE_REOPEN */
+    rocksdb_env_t *env;                /* memory only */
     rocksdb_cache_t *cache;
     rocksdb_readoptions_t *read;
     rocksdb_writeoptions_t *write;

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "store/fault.h"
 #include "store/record.h"
+#include "store/recovery.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -179,7 +180,8 @@ static mantis_status open_engine(mp_store *store, mantis_error *error)
 {
     if (store->is_in_memory)
         return mp_engine_open(&store->engine, NULL, MP_ENGINE_CREATE, 0, error);
-    mantis_status status = mp_wal_open(&store->wal, store->directory.wal, error);
+    mantis_status status = mp_recovery_run(&store->directory, error);
+    if (status == MANTIS_OK) status = mp_wal_open(&store->wal, store->directory.wal, error);
     /* A crash may have left in the logs what is not on disk yet. */
     if (status == MANTIS_OK) status = mp_wal_sync(&store->wal, error);
     if (status != MANTIS_OK) return status;
