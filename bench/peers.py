@@ -131,7 +131,7 @@ def build_database_sql():
 
 
 def use_debian_crates(source):
-    """Where the registry does not answer: the same r2d2 from Debian, with the crates it has there."""
+    """Where the registry does not answer: the same r2d2, from Debian with Debian's crates."""
     install({"/usr/share/doc/librust-r2d2-dev": "librust-r2d2-dev",
              "/usr/share/doc/librust-libc-dev": "librust-libc-dev"})
     manifest = source / "Cargo.toml"
