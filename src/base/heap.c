@@ -6,8 +6,7 @@
 #include <stddef.h>
 
 /* Make the later of two roots the first child of the earlier. Either may be NULL. */
-static mp_heap_node *join(mp_heap_node *a, mp_heap_node *b)
-{
+static mp_heap_node *join(mp_heap_node *a, mp_heap_node *b) {
     if (!a) return b;
     if (!b) return a;
     if (b->due_ns < a->due_ns) {
@@ -24,8 +23,7 @@ static mp_heap_node *join(mp_heap_node *a, mp_heap_node *b)
 }
 
 /* Join siblings: pairs from left to right, then the pairs from right to left. */
-static mp_heap_node *join_siblings(mp_heap_node *first)
-{
+static mp_heap_node *join_siblings(mp_heap_node *first) {
     mp_heap_node *pairs = NULL;
     while (first) {
         mp_heap_node *a = first, *b = a->next;
@@ -46,15 +44,13 @@ static mp_heap_node *join_siblings(mp_heap_node *first)
     return root;
 }
 
-void mp_heap_push(mp_heap *heap, mp_heap_node *node, int64_t due_ns)
-{
+void mp_heap_push(mp_heap *heap, mp_heap_node *node, int64_t due_ns) {
     mp_assert(!node->is_in);
     *node = (mp_heap_node){.due_ns = due_ns, .is_in = true};
     heap->root = join(heap->root, node);
 }
 
-void mp_heap_remove(mp_heap *heap, mp_heap_node *node)
-{
+void mp_heap_remove(mp_heap *heap, mp_heap_node *node) {
     if (!node->is_in) return;
     mp_heap_node *children = join_siblings(node->child);
     if (node == heap->root) {

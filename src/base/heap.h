@@ -18,10 +18,7 @@ typedef struct mp_heap {
 } mp_heap;
 
 /* The node with the smallest due_ns, or NULL. It stays in. */
-static inline mp_heap_node *mp_heap_first(const mp_heap *heap)
-{
-    return heap->root;
-}
+static inline mp_heap_node *mp_heap_first(const mp_heap *heap) { return heap->root; }
 
 /* Add a node that is in no heap. */
 void mp_heap_push(mp_heap *heap, mp_heap_node *node, int64_t due_ns);

@@ -18,10 +18,7 @@ typedef struct mp_list {
 #define mp_container_of(pointer, type, member)                                                     \
     ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
-static inline bool mp_list_is_empty(const mp_list *list)
-{
-    return list->head == NULL;
-}
+static inline bool mp_list_is_empty(const mp_list *list) { return list->head == NULL; }
 
 static inline void mp_list_push(mp_list *list, mp_node *node) /* at the tail */
 {
@@ -32,8 +29,7 @@ static inline void mp_list_push(mp_list *list, mp_node *node) /* at the tail */
     list->tail = node;
 }
 
-static inline void mp_list_remove(mp_list *list, mp_node *node)
-{
+static inline void mp_list_remove(mp_list *list, mp_node *node) {
     if (node->prev) node->prev->next = node->next;
     else list->head = node->next;
     if (node->next) node->next->prev = node->prev;

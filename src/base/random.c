@@ -5,15 +5,13 @@
 
 #include <sys/random.h>
 
-void mp_random_start(mp_random *random, uint64_t seed)
-{
+void mp_random_start(mp_random *random, uint64_t seed) {
     if (seed == 0 && getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed)
         seed = (uint64_t)mp_clock_now_ns(); /* early boot: jitter needs no better */
     random->state = seed ? seed : 1;
 }
 
-uint64_t mp_random_next(mp_random *random)
-{
+uint64_t mp_random_next(mp_random *random) {
     uint64_t x = random->state;
     x ^= x >> 12;
     x ^= x << 25;
@@ -22,7 +20,6 @@ uint64_t mp_random_next(mp_random *random)
     return x * UINT64_C(2685821657736338717);
 }
 
-uint64_t mp_random_below(mp_random *random, uint64_t below)
-{
+uint64_t mp_random_below(mp_random *random, uint64_t below) {
     return (mp_random_next(random) >> 16) % below;
 }

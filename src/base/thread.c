@@ -13,8 +13,7 @@ struct start {
     void *arg;
 };
 
-static void *run_thread(void *arg)
-{
+static void *run_thread(void *arg) {
     struct start start = *(struct start *)arg;
     free(arg);
     pthread_setname_np(pthread_self(), start.name);
@@ -22,8 +21,7 @@ static void *run_thread(void *arg)
     return NULL;
 }
 
-bool mp_thread_start(const char *name, void (*run)(void *arg), void *arg)
-{
+bool mp_thread_start(const char *name, void (*run)(void *arg), void *arg) {
     struct start *start = malloc(sizeof *start);
     if (!start) return false;
     *start = (struct start){.name = name, .run = run, .arg = arg};
@@ -41,7 +39,4 @@ bool mp_thread_start(const char *name, void (*run)(void *arg), void *arg)
     return true;
 }
 
-uint32_t mp_thread_id(void)
-{
-    return (uint32_t)syscall(SYS_gettid);
-}
+uint32_t mp_thread_id(void) { return (uint32_t)syscall(SYS_gettid); }

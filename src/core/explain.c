@@ -5,11 +5,11 @@
 
 #include <string.h>
 
-static void add_busy_locked(mantis_pool *pool, int64_t now_ns, mp_text *text)
-{
+static void add_busy_locked(const mp_turn *turn, mp_text *text) {
+    const mantis_pool *pool = turn->pool;
     mantis_holder longest;
-    size_t busy = mp_holders_read_locked(pool, now_ns, &longest, 1);
-    uint32_t max = mp_supply_max_locked(pool, now_ns);
+    size_t busy = mp_holders_read_locked(turn, &longest, 1);
+    uint32_t max = mp_supply_max(pool, turn->now_ns);
     if (pool->settings.conns_max < 0) mp_text_add(text, "%zu busy", busy);
     else mp_text_add(text, "%zu of %u busy", busy, max);
     if (busy == 0) return;
@@ -20,28 +20,25 @@ static void add_busy_locked(mantis_pool *pool, int64_t now_ns, mp_text *text)
 }
 
 /* What keeps new connections from coming. */
-static void add_causes_locked(mantis_pool *pool, mp_text *text)
-{
-    const mantis_limit *full = mp_limit_full(pool->limits, pool->limit_count);
+static void add_causes_locked(const mantis_pool *pool, mp_text *text) {
+    const char *full = mp_limit_full(pool->limits, pool->limit_count);
     if (pool->is_paused) mp_text_add(text, "; paused");
-    if (full) mp_text_add(text, "; the limit '%.40s' is full", mp_limit_name(full));
+    if (full) mp_text_add(text, "; the limit '%.40s' is full", full);
     if (pool->failures > 0 && pool->last_error)
         mp_text_add(text, "; the last open failed: %s", pool->last_error->text);
     else if (pool->opening > 0) mp_text_add(text, "; %u being opened", pool->opening);
 }
 
-static void take_cause_locked(mantis_pool *pool, mantis_status status, mantis_error *error)
-{
-    error->status = status;
+static void take_cause_locked(const mantis_pool *pool, mantis_error *error) {
     if (pool->failures == 0 || !pool->last_error) return;
     error->os_errno = pool->last_error->os_errno;
     memcpy(error->sqlstate, pool->last_error->sqlstate, sizeof error->sqlstate);
 }
 
 /* The part that differs from outcome to outcome. */
-static void add_outcome_locked(mantis_pool *pool, mantis_status status, int64_t waited_ns,
-                               int64_t now_ns, mp_text *text)
-{
+static void add_outcome_locked(const mp_turn *turn, mantis_status status, int64_t waited_ns,
+                               mp_text *text) {
+    const mantis_pool *pool = turn->pool;
     int64_t waiting_max = pool->settings.waiting_max;
     if (status == MANTIS_TIMEOUT) {
         mp_text_add(text, "no connection in ");
@@ -50,7 +47,7 @@ static void add_outcome_locked(mantis_pool *pool, mantis_status status, int64_t 
         mp_text_add(text, "%s", mantis_status_text(status));
     } else if (waiting_max >= 0 && pool->queue.count >= waiting_max) {
         mp_text_add(text, "the queue is full: %u wait", pool->queue.count);
-    } else if (mp_holders_has_all_locked(pool, mp_hints_tid(mp_hints_of_thread()), now_ns)) {
+    } else if (mp_holders_has_all_locked(turn, mp_hints_tid(mp_hints_of_thread()))) {
         mp_text_add(text, "this thread holds all connections itself: release one first, or "
                           "raise conns_max");
     } else {
@@ -59,67 +56,40 @@ static void add_outcome_locked(mantis_pool *pool, mantis_status status, int64_t 
 }
 
 void mp_explain_request(mantis_pool *pool, mantis_status status, int64_t waited_ns, uint32_t ahead,
-                        mantis_error *error)
-{
+                        mantis_error *error) {
     if (!error) return;
-    *error = (mantis_error){0};
+    *error = (mantis_error){.status = status};
     mp_text text = {.data = error->text, .size = sizeof error->text};
-    mp_lock_acquire(&pool->lock);
-    int64_t now_ns = mp_pool_now(pool);
+    mp_turn turn = mp_turn_begin(pool);
     mp_text_add(&text, "pool '%.60s': ", pool->name);
-    add_outcome_locked(pool, status, waited_ns, now_ns, &text);
+    add_outcome_locked(&turn, status, waited_ns, &text);
     if (status == MANTIS_TIMEOUT || status == MANTIS_EXHAUSTED) {
         mp_text_add(&text, ": ");
-        add_busy_locked(pool, now_ns, &text);
+        add_busy_locked(&turn, &text);
         if (ahead) mp_text_add(&text, ", %u waited before you", ahead);
     }
     if (status != MANTIS_CLOSED) add_causes_locked(pool, &text);
-    take_cause_locked(pool, status, error);
-    mp_lock_release(&pool->lock);
+    take_cause_locked(pool, error);
+    mp_turn_end(&turn);
 }
 
-static void add_state_locked(mantis_pool *pool, int64_t now_ns, mp_text *text)
-{
+/* How the pool stands. Takes the lock. */
+static void add_state(mantis_pool *pool, mp_text *text) {
+    mp_turn turn = mp_turn_begin(pool);
     const mp_waiter *first = mp_waitq_first(&pool->queue);
     mp_text_add(text, "pool '%.60s': %u open, ", pool->name, mp_load_relaxed(&pool->total));
-    add_busy_locked(pool, now_ns, text);
+    add_busy_locked(&turn, text);
     if (first) {
         mp_text_add(text, ", %u wait, the first for ", pool->queue.count);
-        mp_text_add_time(text, now_ns - first->start_ns);
+        mp_text_add_time(text, turn.now_ns - first->start_ns);
     }
     add_causes_locked(pool, text);
+    mp_turn_end(&turn);
 }
 
-void mp_explain_state(mantis_pool *pool, mantis_status status, mantis_error *error)
-{
+void mp_explain_state(mantis_pool *pool, mantis_status status, mantis_error *error) {
     if (!error) return;
-    *error = (mantis_error){0};
+    *error = (mantis_error){.status = status};
     mp_text text = {.data = error->text, .size = sizeof error->text};
-    mp_lock_acquire(&pool->lock);
-    add_state_locked(pool, mp_pool_now(pool), &text);
-    take_cause_locked(pool, status, error);
-    mp_lock_release(&pool->lock);
-}
-
-void mantis_waiter_explain(const mantis_waiter *waiter, mantis_pool *pool, mantis_error *error)
-{
-    if (waiter->status == MANTIS_OK) return;
-    mantis_status status = mp_pool_enter(pool, mp_load_relaxed(&pool->id), error);
-    if (status != MANTIS_OK) return;
-    mp_explain_request(pool, waiter->status, waiter->waited_ns, waiter->ahead, error);
-    mp_pool_leave(pool);
-}
-
-void mantis_pool_explain(mantis_pool *pool, char *out, size_t size)
-{
-    mp_text text = {.data = out, .size = size};
-    mantis_error why;
-    if (mp_pool_enter(pool, mp_load_relaxed(&pool->id), &why) != MANTIS_OK) {
-        mp_text_add(&text, "%s", why.text);
-        return;
-    }
-    mp_lock_acquire(&pool->lock);
-    add_state_locked(pool, mp_pool_now(pool), &text);
-    mp_lock_release(&pool->lock);
-    mp_pool_leave(pool);
+    add_state(pool, &text);
 }

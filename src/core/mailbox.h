@@ -12,6 +12,8 @@
 #include <mantis/pool.h>
 #include <stdbool.h>
 
+#define MP_HOMES 256
+
 /* A blocking owner's word. */
 enum { MP_MAIL_NONE = 0, MP_MAIL_PARKED = 1, MP_MAIL_POSTED = 2 };
 
@@ -28,7 +30,7 @@ struct mantis_mailbox {
     mp_lock lock;
     bool armed;     /* the owner may sleep: write the descriptor */
     mp_list posted; /* waiters with their outcome */
-    mp_slot *ops;   /* operations to run at this home, the last one first in a ring by next */
+    mp_tasks ops;   /* operations to run at this home */
 };
 
 /* A mailbox for one blocking request, on the stack. */
@@ -41,8 +43,16 @@ mp_word *mp_mailbox_post(mantis_mailbox *mailbox, mp_waiter *waiter);
 /* Take a waiter out before it was drained. Under the pool's lock. */
 void mp_mailbox_remove(mantis_mailbox *mailbox, mp_waiter *waiter);
 
-/* Add an operation for the owner to run. */
-void mp_mailbox_post_op(mantis_mailbox *mailbox, mp_slot *slot);
+/* Have the owner of a home's mailbox run an operation. False: the home has no mailbox. */
+bool mp_mailbox_post_op(uint32_t home, mp_slot *slot);
+
+/* A waiter that was drained or cancelled is its owner's again. */
+void mp_mailbox_finish(mantis_waiter *waiter);
+
+/* The lock of the table of homes, for fork; and in the child there are none. */
+void mp_mailbox_lock_homes(void);
+void mp_mailbox_unlock_homes(void);
+void mp_mailbox_forget_homes(void);
 
 /* Sleep until something was posted or the deadline has passed; false: it has. Blocking owner. */
 bool mp_mailbox_wait(mantis_mailbox *mailbox, int64_t deadline_ns);

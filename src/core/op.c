@@ -1,39 +1,29 @@
 /* Calling the connector, and being called back by it. */
 #include "core/op.h"
 
-#include "core/opener.h"
+#include "base/error.h"
 #include "core/pool.h"
-#include "core/registry.h"
 
-static mp_slot *slot_of(const mantis_op *op)
-{
-    return (mp_slot *)(uintptr_t)op; /* see op.h */
-}
+static mp_slot *slot_of(const mantis_op *op) { return (mp_slot *)(uintptr_t)op; /* see op.h */ }
 
-static mantis_op *op_of(mp_slot *slot)
-{
-    return (mantis_op *)(void *)slot;
-}
+static mantis_op *op_of(mp_slot *slot) { return (mantis_op *)(void *)slot; }
 
-static void start(mp_slot *slot)
-{
-    const mantis_connector *connector = mp_load_relaxed(&slot->pool)->connector;
+mp_crew mp_op_crew = {.name = "mantis-open", .run = mp_op_run, .size = 4};
+
+static void start(mp_slot *slot) {
+    enum mp_op_kind kind = (enum mp_op_kind)mp_load_relaxed(&slot->op);
     uint32_t home = mp_load_relaxed(&slot->home);
-    if (connector->blocks) mp_opener_push(slot);
-    else if (home == 0 || !mp_registry_post_op(home, slot)) mp_op_run(slot);
+    if (mp_load_relaxed(&slot->pool)->connector->blocks)
+        mp_crew_push(&mp_op_crew, &slot->u.task, kind == MP_OP_CLOSE || kind == MP_OP_ABORT);
+    else if (home == 0 || !mp_mailbox_post_op(home, slot)) mp_op_run(&slot->u.task);
 }
 
-void mp_op_start_all(mp_slot *ops)
-{
-    while (ops) {
-        mp_slot *slot = ops;
-        ops = slot->next; /* first: the slot may be in another list when start() returns */
-        start(slot);
-    }
+void mp_op_start_all(mp_tasks *ops) {
+    for (mp_task *task; (task = mp_tasks_pop(ops));) start(mp_container_of(task, mp_slot, u.task));
 }
 
-void mp_op_run(mp_slot *slot)
-{
+void mp_op_run(mp_task *task) {
+    mp_slot *slot = mp_container_of(task, mp_slot, u.task);
     mantis_pool *pool = mp_load_relaxed(&slot->pool);
     const mantis_connector *connector = pool->connector;
     void *place = mp_supply_place(pool, slot)->place;
@@ -41,6 +31,7 @@ void mp_op_run(mp_slot *slot)
     mantis_op *op = op_of(slot);
     enum mp_op_kind kind = (enum mp_op_kind)mp_load_relaxed(&slot->op);
     mp_store_relaxed(&slot->progress, MP_OP_STARTED);
+    mp_hints_of_thread()->calling_out++;
     switch (kind) {
     case MP_OP_OPEN: connector->open(place, op); break;
     case MP_OP_CHECK:
@@ -52,10 +43,10 @@ void mp_op_run(mp_slot *slot)
     case MP_OP_CLOSE: connector->close(place, native, op); break;
     case MP_OP_NONE: break;
     }
+    mp_hints_of_thread()->calling_out--;
 }
 
-void mp_op_abort(mp_slot *slot)
-{
+void mp_op_abort(mp_slot *slot) {
     mantis_pool *pool = mp_load_relaxed(&slot->pool);
     enum mp_op_kind kind = (enum mp_op_kind)mp_load_relaxed(&slot->op);
     if (kind == MP_OP_NONE || mp_load_relaxed(&slot->progress) != MP_OP_OVERDUE) return;
@@ -64,30 +55,21 @@ void mp_op_abort(mp_slot *slot)
     pool->connector->abort(mp_supply_place(pool, slot)->place, native, op_of(slot));
 }
 
-mantis_status mantis_op_done(mantis_op *op, void *native)
-{
+mantis_status mantis_op_done(mantis_op *op, void *native) {
     return mp_supply_complete(slot_of(op), native, NULL);
 }
 
-mantis_status mantis_op_failed(mantis_op *op, const char *cause)
-{
+mantis_status mantis_op_failed(mantis_op *op, const char *cause) {
     mantis_error error;
     mp_error_set(&error, MANTIS_CONNECT_FAILED, "%s", cause ? cause : "no cause was given");
     return mp_supply_complete(slot_of(op), NULL, &error);
 }
 
-mantis_status mantis_op_failed_with(mantis_op *op, const mantis_error *error)
-{
+mantis_status mantis_op_failed_with(mantis_op *op, const mantis_error *error) {
     return mp_supply_complete(slot_of(op), NULL, error);
 }
 
-int64_t mantis_op_deadline(const mantis_op *op)
-{
-    return slot_of(op)->u.op_due_ns;
-}
+int64_t mantis_op_deadline(const mantis_op *op) { return slot_of(op)->u.task.due_ns; }
 
 /* The tag is for borrowed connections; while one is opened its place is the connector's memo. */
-void **mantis_op_memo(mantis_op *op)
-{
-    return (void **)(void *)&slot_of(op)->tag;
-}
+void **mantis_op_memo(mantis_op *op) { return (void **)(void *)&slot_of(op)->tag; }

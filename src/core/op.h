@@ -7,11 +7,13 @@
 
 #include "core/slots.h"
 
-/* Start all operations of a list linked by next: here, on their home, or on an opener thread. */
-void mp_op_start_all(mp_slot *ops);
+extern mp_crew mp_op_crew; /* the threads of blocking connectors */
+
+/* Start all operations of a list: here, on their home, or on a thread of the crew. */
+void mp_op_start_all(mp_tasks *ops);
 
 /* Call the connector now, on this thread. */
-void mp_op_run(mp_slot *slot);
+void mp_op_run(mp_task *task);
 
 /* Ask the connector to give up the operation under way, if there still is one that is overdue. */
 void mp_op_abort(mp_slot *slot);

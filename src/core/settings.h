@@ -1,13 +1,12 @@
-/* A pool's settings: the config checked, defaults filled in. */
+/* A pool's settings: the config checked, defaults filled in. The table is settings.def. */
 #ifndef MP_CORE_SETTINGS_H
 #define MP_CORE_SETTINGS_H
 
 #include <mantis/pool.h>
-#include <stdint.h>
 
-/* The values of settings.def; -1 is never or unlimited. */
+/* -1 is never or unlimited. */
 typedef struct mp_settings {
-#define MP_SETTING(name, unit, by_default, least, most, never, meaning) int64_t name;
+#define MP_SETTING(name, unit, by_default, least, most, negative, meaning) int64_t name;
 #include "core/settings.def"
 #undef MP_SETTING
 } mp_settings;
@@ -19,10 +18,5 @@ mantis_status mp_settings_read(mp_settings *out, const mantis_pool_config *confi
 /* Change one by name; *settings is untouched on failure. Errors: INVALID. */
 mantis_status mp_settings_set(mp_settings *settings, const char *name, int64_t value,
                               mantis_error *error);
-
-/* Fill *error, if there is one, and return status. */
-__attribute__((format(printf, 3, 4))) mantis_status mp_error_set(mantis_error *error,
-                                                                 mantis_status status,
-                                                                 const char *format, ...);
 
 #endif

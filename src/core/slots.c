@@ -1,23 +1,16 @@
 /* Finding a free slot, and the memory of slots. */
 #include "core/slots.h"
 
-#include "base/thread.h"
 #include "core/registry.h"
 
 #ifndef MP_EXPLORE
 _Thread_local mp_hints mp_thread_hints;
 #endif
 
-uint32_t mp_hints_tid(mp_hints *hints)
-{
-    if (mp_unlikely(hints->tid == 0)) hints->tid = mp_thread_id();
-    return hints->tid;
-}
-
 /* Take a slot whose bit is set in one word of the bitmap. A bit that lied is cleared; then the
  * slot is looked at once more, for its holder may have freed it and seen the bit still set (C4). */
-static mp_slot *take_by_bits(mp_slot *first, _Atomic uint64_t *bits, uint64_t step, uint64_t *taken)
-{
+static mp_slot *take_by_bits(mp_slot *first, _Atomic uint64_t *bits, uint64_t step,
+                             uint64_t *taken) {
     uint64_t left = mp_load_seq_cst(bits);
     while (left) {
         mp_slot *slot = first + __builtin_ctzll(left);
@@ -30,8 +23,7 @@ static mp_slot *take_by_bits(mp_slot *first, _Atomic uint64_t *bits, uint64_t st
     return NULL;
 }
 
-mp_slot *mp_slots_take(mp_slots *slots, uint64_t step, uint64_t *taken)
-{
+mp_slot *mp_slots_take(mp_slots *slots, uint64_t step, uint64_t *taken) {
     uint32_t count = mp_load_acquire(&slots->chunk_count);
     for (uint32_t i = 0; i < count; i++) {
         mp_chunk *chunk = slots->chunks[i];
@@ -45,19 +37,16 @@ mp_slot *mp_slots_take(mp_slots *slots, uint64_t step, uint64_t *taken)
     return NULL;
 }
 
-mp_chunk *mp_slots_add_chunk(mp_slots *slots, struct mantis_pool *pool, uint32_t pool_id)
-{
+mp_chunk *mp_slots_add_chunk(mp_slots *slots, struct mantis_pool *pool) {
     uint32_t count = mp_load_relaxed(&slots->chunk_count);
-    if (count == MP_CHUNKS_MAX) return NULL;
-    mp_chunk *chunk = mp_registry_take_chunk(count, pool, pool_id);
+    mp_chunk *chunk = count < MP_CHUNKS_MAX ? mp_registry_take_chunk(count, pool) : NULL;
     if (!chunk) return NULL;
     slots->chunks[count] = chunk;
     mp_store_release(&slots->chunk_count, count + 1); /* pairs with the acquire of every scan */
     return chunk;
 }
 
-void mp_slots_finish(mp_slots *slots)
-{
+void mp_slots_finish(mp_slots *slots) {
     uint32_t count = mp_load_relaxed(&slots->chunk_count);
     mp_store_release(&slots->chunk_count, 0);
     for (uint32_t i = 0; i < count; i++) mp_registry_give_chunk(slots->chunks[i], i);

@@ -18,18 +18,20 @@
  * C1  Only who moved a slot out of FREE, or holds its generation in BUSY, touches its connection.
  * C2  A generation is granted once: every step into BUSY adds one, none is ever taken back, also
  *     when the memory goes on to another pool. So a handle matches only while it is borrowed.
- * C3  RETIRE makes every compare-and-swap of acquire and release fail: such a slot moves under the
- *     lock alone. Who sets it holds the lock.
+ * C3  RETIRE makes every compare-and-swap of the fast paths fail: such a slot is looked at under the
+ *     lock before it is lent or freed. Who sets it holds the lock.
  * C4  A FREE slot without RETIRE has its bit set, or the thread that freed it is about to set it,
  *     or look at the queue, or both. A set bit says nothing.
  *
  * Slots and chunks are type-stable: never unmapped, only used for another pool. A thread that was
- * stopped for long may so take a slot that has moved to another pool; it sees that by pool_id, and
- * puts it back there. */
+ * stopped for long may so take a slot that has moved to another pool; it sees that by the slot's
+ * pool and that pool's id, and puts it back there. */
 #ifndef MP_CORE_SLOTS_H
 #define MP_CORE_SLOTS_H
 
 #include "base/atomic.h"
+#include "base/crew.h"
+#include "base/thread.h"
 
 #include <mantis/pool.h>
 #include <stdbool.h>
@@ -52,6 +54,8 @@ enum mp_slot_state {
 #define MP_SLOT_LOW_MASK UINT64_C(15) /* state and RETIRE */
 #define MP_SLOT_GENERATION UINT64_C(16)
 
+#define MP_SAMPLE_EVERY 64 /* one grant in so many has its use timed */
+
 /* What is added to the word of a FREE slot to take it. */
 #define MP_SLOT_GRANT (MP_SLOT_GENERATION + MP_SLOT_BUSY - MP_SLOT_FREE)
 #define MP_SLOT_HOLD (UINT64_C(0) + MP_SLOT_CHECKING - MP_SLOT_FREE)
@@ -68,36 +72,36 @@ enum mp_op_progress {
 typedef struct mp_slot {
     /* any thread, atomic */
     _Alignas(2 * MP_CACHE_LINE) _Atomic uint64_t word;
-    _Atomic(struct mantis_pool *) pool; /* changes only while EMPTY, with pool_id */
-    _Atomic(void *) native;             /* C1; during an open the connector's memo */
-    _Atomic uint64_t *bits;             /* the word of the bitmap with this slot's bit; const */
-    uint32_t index;                     /* among all slots of the process; const */
-    _Atomic uint32_t pool_id;
+    _Atomic(struct mantis_pool *) pool; /* changes only while EMPTY */
+    _Atomic(void *) native;             /* C1 */
     /* holder only, read by reports */
-    _Atomic uint32_t tid;
-    _Atomic uint8_t home;     /* of the last borrower */
-    _Atomic uint8_t was_home; /* of the one before */
-    /* whoever C1 names, atomic because a late completion looks at it */
-    _Atomic uint8_t op; /* enum mp_op_kind of the operation under way */
-    uint8_t bit;        /* const */
-    _Atomic(const char *) tag;
+    _Atomic(const char *) tag; /* while the connection is opened: the connector's memo */
+    _Atomic uint64_t holder;   /* low half of the generation, and the thread: mp_slot_holder() */
     _Atomic int64_t sample_ns; /* when a sampled use began; its negative length once it is over */
+    _Atomic uint64_t *bits;    /* the word of the bitmap with this slot's bit; const */
+    uint32_t index;            /* among all slots of the process; const */
+    uint8_t bit;               /* const */
+    _Atomic uint8_t home;      /* of the last borrower */
+    _Atomic uint8_t was_home;  /* of the one before */
+    _Atomic uint8_t op;        /* enum mp_op_kind of the operation under way; any thread */
 
     /* under the pool's lock, or C1 */
-    _Alignas(MP_CACHE_LINE) struct mp_slot *next; /* in the pool's empty ones, or a queue of ops */
+    _Alignas(MP_CACHE_LINE) union {
+        mp_task task; /* while an operation is under way */
+        struct {
+            struct mp_slot *next;    /* while EMPTY */
+            struct mp_waiter *watch; /* while BUSY */
+        } list;
+    } u;
     int64_t born_ns;
     int64_t retire_at_ns;
     uint64_t seen_word; /* as the keeper saw it last, and since when */
     int64_t seen_ns;
     int64_t check_at_ns; /* FREE: when it is checked; BUSY: since when it had been idle before */
-    union {
-        int64_t op_due_ns;       /* while an operation is under way */
-        struct mp_waiter *watch; /* while BUSY */
-    } u;
-    uint32_t epoch;           /* of the pool when it was opened */
-    uint8_t reason;           /* mantis_close_reason while CLOSING */
-    bool leak_reported;       /* for this generation */
-    bool is_suspect;          /* to be checked before it is lent */
+    uint32_t epoch;      /* of the pool when it was opened */
+    uint8_t reason;      /* mantis_close_reason while CLOSING */
+    bool leak_reported;  /* for this generation */
+    bool is_suspect;     /* to be checked before it is lent */
     _Atomic uint8_t progress; /* enum mp_op_progress; any thread */
 } mp_slot;
 
@@ -134,6 +138,7 @@ typedef struct mp_hint_set {
 typedef struct mp_hints {
     uint32_t tid; /* 0: not asked yet */
     uint32_t home;
+    uint32_t calling_out;           /* how deep it is in hooks and connectors */
     mp_hint_set sets[MP_HINT_SETS]; /* of the pool with this id modulo MP_HINT_SETS */
 } mp_hints;
 
@@ -142,36 +147,42 @@ mp_hints *mp_hints_of_thread(void); /* tests/explore: of the coroutine */
 #else
 /* initial-exec: the default model costs 2 ns more a call in a shared library (measured). */
 extern _Thread_local mp_hints mp_thread_hints __attribute__((tls_model("initial-exec")));
-static inline mp_hints *mp_hints_of_thread(void)
-{
-    return &mp_thread_hints;
-}
+static inline mp_hints *mp_hints_of_thread(void) { return &mp_thread_hints; }
 #endif
 
 /* The calling thread's kernel id; asks the kernel once. */
-uint32_t mp_hints_tid(mp_hints *hints);
+static inline uint32_t mp_hints_tid(mp_hints *hints) {
+    if (mp_unlikely(hints->tid == 0)) hints->tid = mp_thread_id();
+    return hints->tid;
+}
 
 /* ---- the word ---- */
 
-static inline enum mp_slot_state mp_slot_state(uint64_t word)
-{
+static inline enum mp_slot_state mp_slot_state(uint64_t word) {
     return (enum mp_slot_state)(word & MP_SLOT_STATE_MASK);
 }
 
-static inline uint64_t mp_slot_generation(uint64_t word)
-{
-    return word / MP_SLOT_GENERATION;
+static inline uint64_t mp_slot_generation(uint64_t word) { return word / MP_SLOT_GENERATION; }
+
+static inline uint64_t mp_slot_word(uint64_t generation, enum mp_slot_state state) {
+    return generation * MP_SLOT_GENERATION + state;
 }
 
-static inline uint64_t mp_slot_word(uint64_t generation, enum mp_slot_state state)
-{
-    return generation * MP_SLOT_GENERATION + state;
+/* What a holder writes: believed only while the generation is the slot's, for between taking a slot
+ * and writing this it still names the holder before. */
+static inline uint64_t mp_slot_holder(uint64_t generation, uint32_t tid) {
+    return generation << 32 | tid;
+}
+
+/* The thread that borrowed a slot with this word; 0: not known. */
+static inline uint32_t mp_slot_tid(mp_slot *slot, uint64_t word) {
+    uint64_t holder = mp_load_acquire(&slot->holder);
+    return holder >> 32 == (uint32_t)mp_slot_generation(word) ? (uint32_t)holder : 0;
 }
 
 /* Take a FREE slot by adding step. The load is seq_cst: pairs with mp_slot_set_free() and the count
  * of waiters, see docs/architecture. */
-static inline bool mp_slot_try_take(mp_slot *slot, uint64_t step, uint64_t *taken)
-{
+static inline bool mp_slot_try_take(mp_slot *slot, uint64_t step, uint64_t *taken) {
     uint64_t word = mp_load_seq_cst(&slot->word);
     if ((word & MP_SLOT_LOW_MASK) != MP_SLOT_FREE) return false;
     if (!mp_cas_seq_cst(&slot->word, &word, word + step)) return false;
@@ -180,8 +191,7 @@ static inline bool mp_slot_try_take(mp_slot *slot, uint64_t step, uint64_t *take
 }
 
 /* Say in the bitmap that the slot may be free: after freeing it (C4). */
-static inline void mp_slot_set_bit(mp_slot *slot)
-{
+static inline void mp_slot_set_bit(mp_slot *slot) {
     uint64_t mask = UINT64_C(1) << slot->bit;
     if (!(mp_load_seq_cst(slot->bits) & mask)) mp_or_seq_cst(slot->bits, mask);
 }
@@ -194,24 +204,21 @@ static inline void mp_slot_set_bit(mp_slot *slot)
 extern _Atomic(mp_slot *) mp_slot_groups[MP_SLOT_GROUPS];
 
 /* The slot with this index, or NULL. */
-static inline mp_slot *mp_slot_at(uint32_t index)
-{
+static inline mp_slot *mp_slot_at(uint32_t index) {
     if (mp_unlikely(index / MP_SLOT_GROUP >= MP_SLOT_GROUPS)) return NULL;
     mp_slot *group = mp_load_acquire(&mp_slot_groups[index / MP_SLOT_GROUP]);
     return mp_likely(group) ? group + index % MP_SLOT_GROUP : NULL;
 }
 
 /* The same for an index that a slot had. */
-static inline mp_slot *mp_slot_at_known(uint32_t index)
-{
+static inline mp_slot *mp_slot_at_known(uint32_t index) {
     return mp_load_acquire(&mp_slot_groups[index / MP_SLOT_GROUP]) + index % MP_SLOT_GROUP;
 }
 
 /* ---- taking and hinting ---- */
 
 /* Take a slot that this thread released last, for a grant; NULL if none of them is free. */
-static inline mp_slot *mp_slots_take_hint(mp_hints *hints, uint32_t pool_id, uint64_t *taken)
-{
+static inline mp_slot *mp_slots_take_hint(mp_hints *hints, uint32_t pool_id, uint64_t *taken) {
     mp_hint_set *set = &hints->sets[pool_id % MP_HINT_SETS];
     if (mp_unlikely(set->pool_id != pool_id)) return NULL;
     while (set->count > 0) {
@@ -222,8 +229,7 @@ static inline mp_slot *mp_slots_take_hint(mp_hints *hints, uint32_t pool_id, uin
 }
 
 /* Remember a slot that this thread released. */
-static inline void mp_slots_push_hint(mp_hints *hints, uint32_t pool_id, uint32_t index)
-{
+static inline void mp_slots_push_hint(mp_hints *hints, uint32_t pool_id, uint32_t index) {
     mp_hint_set *set = &hints->sets[pool_id % MP_HINT_SETS];
     if (mp_unlikely(set->pool_id != pool_id)) *set = (mp_hint_set){.pool_id = pool_id};
     if (mp_unlikely(set->count == MP_HINTS)) { /* forget the older half */
@@ -247,7 +253,7 @@ mp_slot *mp_slots_take(mp_slots *slots, uint64_t step, uint64_t *taken);
 
 /* Add a chunk; all its slots are EMPTY. Returns it, or NULL (no memory, or MP_CHUNKS_MAX). Under
  * the pool's lock. */
-mp_chunk *mp_slots_add_chunk(mp_slots *slots, struct mantis_pool *pool, uint32_t pool_id);
+mp_chunk *mp_slots_add_chunk(mp_slots *slots, struct mantis_pool *pool);
 
 /* Give all chunks back. All slots are EMPTY. */
 void mp_slots_finish(mp_slots *slots);

@@ -38,8 +38,9 @@ typedef struct mp_waiter {
     int64_t deadline_ns;
     int64_t start_ns;
     int64_t passed_ns; /* when it was passed over first */
-    uint32_t state;    /* enum mp_waiter_state */
-    uint32_t passed;   /* how often it was passed over */
+    _Atomic uint32_t
+        state;       /* enum mp_waiter_state; written under the locks of C5, or by its owner */
+    uint32_t passed; /* how often it was passed over */
     uint32_t home;
     uint32_t tid;     /* of the thread that asked */
     bool is_blocking; /* which sleeps in mantis_pool_acquire() */
@@ -47,13 +48,11 @@ typedef struct mp_waiter {
 
 _Static_assert(sizeof(mp_waiter) <= sizeof((mantis_waiter){0}.reserved), "a waiter has room");
 
-static inline mp_waiter *mp_waiter_of(mantis_waiter *public_waiter)
-{
+static inline mp_waiter *mp_waiter_of(mantis_waiter *public_waiter) {
     return (mp_waiter *)(void *)public_waiter->reserved;
 }
 
-static inline mantis_waiter *mp_waiter_public(mp_waiter *waiter)
-{
+static inline mantis_waiter *mp_waiter_public(mp_waiter *waiter) {
     return mp_container_of(waiter, mantis_waiter, reserved);
 }
 

@@ -19,8 +19,7 @@ static const mp_figure_times times_names[] = {
 #undef MP_FIGURE_TIMES
 };
 
-static void read_values(const mantis_pool_stats *stats, mp_figure *out)
-{
+static void read_values(const mantis_pool_stats *stats, mp_figure *out) {
 #define MP_FIGURE(id, kind, brief, source, text) (out++)->value = (uint64_t)(source);
 #define MP_FIGURE_TIMES(id, which, sampled, brief, text)
 #include "report/figures.def"
@@ -28,8 +27,7 @@ static void read_values(const mantis_pool_stats *stats, mp_figure *out)
 #undef MP_FIGURE_TIMES
 }
 
-void mp_report_read_times(const mantis_histogram *histogram, mp_figure_times *out)
-{
+void mp_report_read_times(const mantis_histogram *histogram, mp_figure_times *out) {
     out->count = histogram->count;
     out->p50_ns = mantis_histogram_quantile_ns(histogram, 0.5);
     out->p99_ns = mantis_histogram_quantile_ns(histogram, 0.99);
@@ -38,16 +36,14 @@ void mp_report_read_times(const mantis_histogram *histogram, mp_figure_times *ou
 }
 
 static mantis_status read_times(mantis_pool *pool, mantis_pool_histogram which,
-                                mp_figure_times *out)
-{
+                                mp_figure_times *out) {
     mantis_histogram histogram = {0};
     mantis_status status = mantis_pool_get_histogram(pool, which, &histogram);
     mp_report_read_times(&histogram, out);
     return status;
 }
 
-void mp_report_read(mantis_pool *pool, mp_report *out)
-{
+void mp_report_read(mantis_pool *pool, mp_report *out) {
     mantis_pool_stats stats = {0};
     memcpy(out->figures, figure_names, sizeof figure_names);
     memcpy(out->times, times_names, sizeof times_names);

@@ -1,26 +1,13 @@
-/* Figures: read from the slots and the counters in one pass, subtracted, averaged. */
-#include "base/histogram.h"
+/* What there is to know about a pool: figures in one pass, holders, reasons. */
 #include "core/pool.h"
 
-#include <stdlib.h>
-
-void mp_stats_add_wait_locked(mantis_pool *pool, int64_t wait_ns, bool is_granted)
-{
-    pool->counts.wait_sum_ns += wait_ns;
-    if (!is_granted) return;
-    pool->counts.waited++;
-    /* Once in a pool's life, by the first who had to wait: the fast paths allocate nothing. */
-    if (!pool->figures) pool->figures = calloc(1, sizeof *pool->figures);
-    if (pool->figures) mp_histogram_add(&pool->figures->wait, wait_ns);
-}
+#include <stdio.h>
 
 /* Count the slots by state; total is the sum. */
-static void read_slots(mantis_pool *pool, mantis_pool_stats *out)
-{
+static void read_slots(mantis_pool *pool, mantis_pool_stats *out) {
     uint32_t states[MP_SLOT_STATES] = {0};
     uint64_t generations = 0;
-    MP_SLOTS_EACH(&pool->slots, slot)
-    {
+    MP_SLOTS_EACH(&pool->slots, slot) {
         uint64_t word = mp_load_acquire(&slot->word);
         states[mp_slot_state(word)]++;
         generations += mp_slot_generation(word);
@@ -36,43 +23,17 @@ static void read_slots(mantis_pool *pool, mantis_pool_stats *out)
     out->granted = generations - pool->granted_base;
 }
 
-static void read_counts(const mantis_pool *pool, mantis_pool_stats *out)
-{
-    const mp_counts *counts = &pool->counts;
-    out->timed_out = counts->timed_out;
-    out->cancelled = counts->cancelled;
-    out->failed = counts->failed;
+static void read_locked(const mp_turn *turn, mantis_pool_stats *out) {
+    mantis_pool *pool = turn->pool;
+    const mp_waiter *first = mp_waitq_first(&pool->queue);
+    *out = pool->counts;
+    out->since_ns = pool->opened_ns;
+    out->now_ns = turn->now_ns;
     out->refused = mp_load_relaxed(&pool->refused);
     out->moved = mp_load_relaxed(&pool->moved);
-    out->waited = counts->waited;
-    out->handed_off = counts->handed_off;
-    out->wait_sum_ns = counts->wait_sum_ns;
-    out->opened = counts->opened;
-    out->open_failed = counts->open_failed;
-    out->closed_idle = counts->closed[MANTIS_CLOSE_IDLE];
-    out->closed_lifetime = counts->closed[MANTIS_CLOSE_LIFETIME];
-    out->closed_evicted = counts->closed[MANTIS_CLOSE_EVICTED];
-    out->closed_broken = counts->closed[MANTIS_CLOSE_BROKEN];
-    out->closed_check = counts->closed[MANTIS_CLOSE_CHECK];
-    out->closed_limit = counts->closed[MANTIS_CLOSE_LIMIT];
-    out->closed_pool = counts->closed[MANTIS_CLOSE_POOL];
-    for (int reason = 0; reason <= MANTIS_CLOSE_POOL; reason++)
-        out->closed_conns += counts->closed[reason];
-    out->checked = counts->checked;
-    out->check_failed = counts->check_failed;
-    out->was_reset = counts->was_reset;
-    out->leaked = counts->leaked;
-}
-
-static void read_locked(mantis_pool *pool, mantis_pool_stats *out)
-{
-    int64_t now_ns = mp_pool_now(pool);
-    const mp_waiter *first = mp_waitq_first(&pool->queue);
-    *out = (mantis_pool_stats){.since_ns = pool->opened_ns, .now_ns = now_ns};
     read_slots(pool, out);
-    read_counts(pool, out);
     out->waiting = pool->queue.count;
-    out->oldest_wait_ns = first ? now_ns - first->start_ns : 0;
+    out->oldest_wait_ns = first ? turn->now_ns - first->start_ns : 0;
     out->conns_min = (uint32_t)pool->settings.conns_min;
     out->conns_max = pool->settings.conns_max < 0 ? MP_SLOTS_MAX
                                                   : (uint32_t)pool->settings.conns_max;
@@ -83,20 +44,18 @@ static void read_locked(mantis_pool *pool, mantis_pool_stats *out)
                     out->waiting;
 }
 
-mantis_status mantis_pool_get_stats(mantis_pool *pool, mantis_pool_stats *out)
-{
+mantis_status mantis_pool_get_stats(mantis_pool *pool, mantis_pool_stats *out) {
     mantis_status status = mp_pool_enter(pool, mp_load_relaxed(&pool->id), NULL);
     if (status != MANTIS_OK) return status;
-    mp_lock_acquire(&pool->lock);
-    read_locked(pool, out);
-    mp_lock_release(&pool->lock);
+    mp_turn turn = mp_turn_begin(pool);
+    read_locked(&turn, out);
+    mp_turn_end(&turn);
     mp_pool_leave(pool);
     return MANTIS_OK;
 }
 
 mantis_pool_stats mantis_stats_since(const mantis_pool_stats *now,
-                                     const mantis_pool_stats *previous)
-{
+                                     const mantis_pool_stats *previous) {
     mantis_pool_stats d = *now;
 #define SUBTRACT(field) d.field -= previous->field
     SUBTRACT(attempts);
@@ -128,16 +87,14 @@ mantis_pool_stats mantis_stats_since(const mantis_pool_stats *now,
     return d;
 }
 
-int64_t mantis_stats_wait_mean_ns(const mantis_pool_stats *stats)
-{
+int64_t mantis_stats_wait_mean_ns(const mantis_pool_stats *stats) {
     uint64_t finished = stats->granted + stats->timed_out + stats->cancelled + stats->refused +
                         stats->failed;
     return finished ? stats->wait_sum_ns / (int64_t)finished : 0;
 }
 
 mantis_status mantis_pool_get_histogram(mantis_pool *pool, mantis_pool_histogram which,
-                                        mantis_histogram *out)
-{
+                                        mantis_histogram *out) {
     if (which != MANTIS_HISTOGRAM_WAIT && which != MANTIS_HISTOGRAM_USE) return MANTIS_INVALID;
     mantis_status status = mp_pool_enter(pool, mp_load_relaxed(&pool->id), NULL);
     if (status != MANTIS_OK) return status;
@@ -149,3 +106,43 @@ mantis_status mantis_pool_get_histogram(mantis_pool *pool, mantis_pool_histogram
     mp_pool_leave(pool);
     return MANTIS_OK;
 }
+
+size_t mantis_pool_holders(mantis_pool *pool, mantis_holder *out, size_t max) {
+    if (mp_pool_enter(pool, mp_load_relaxed(&pool->id), NULL) != MANTIS_OK) return 0;
+    mp_turn turn = mp_turn_begin(pool);
+    size_t count = mp_holders_read_locked(&turn, out, max);
+    mp_turn_end(&turn);
+    mp_pool_leave(pool);
+    return count;
+}
+
+mantis_status mantis_conn_get_info(mantis_conn conn, mantis_conn_info *out) {
+    mp_conn_view of;
+    mantis_status status = mp_conn_resolve(conn, &of, NULL);
+    if (status != MANTIS_OK) return status;
+    uint32_t was = mp_load_relaxed(&of.slot->was_home), home = mp_load_relaxed(&of.slot->home);
+    *out = (mantis_conn_info){.age_ns = mp_pool_now(of.pool) - of.slot->born_ns,
+                              .generation = conn.generation,
+                              .home = was,
+                              .moved = was != 0 && was != home,
+                              .configuration = mp_supply_place(of.pool, of.slot)->number};
+    return MANTIS_OK;
+}
+
+void mantis_waiter_explain(const mantis_waiter *waiter, mantis_pool *pool, mantis_error *error) {
+    if (waiter->status == MANTIS_OK) return;
+    if (mp_pool_enter(pool, mp_load_relaxed(&pool->id), error) != MANTIS_OK) return;
+    mp_explain_request(pool, waiter->status, waiter->waited_ns, waiter->ahead, error);
+    mp_pool_leave(pool);
+}
+
+void mantis_pool_explain(mantis_pool *pool, char *out, size_t size) {
+    mantis_error why;
+    if (mp_pool_enter(pool, mp_load_relaxed(&pool->id), &why) == MANTIS_OK) {
+        mp_explain_state(pool, MANTIS_OK, &why);
+        mp_pool_leave(pool);
+    }
+    snprintf(out, size, "%s", why.text);
+}
+
+const char *mantis_pool_name(const mantis_pool *pool) { return pool->name; }
