@@ -116,8 +116,8 @@ def find_slow_peers(figures):
     return faults
 
 
-def judge_store(figures):
-    """All bars of the store, judged."""
+def judge_store(figures, bare):
+    """All bars of the store, judged; bare has the flat figures of bench_store."""
 
     def best(scenario, name):
         return figures.get(scenario, {}).get(name, {}).get("max")
@@ -133,4 +133,12 @@ def judge_store(figures):
          "gets a second, one connection, sync=interval, best", "", {"least": 100000}),
         (None if acquire_ns is None else acquire_ns / 1000, "acquire_p999",
          "p99.9 of acquire with a connection free", "us", {"most": 1000}),
+        (bare.get("set.cpu_ratio"), "store_set_cpu", "CPU time of a set to bare RocksDB's", "x",
+         {"most": 1.15}),
+        (bare.get("get.cpu_ratio"), "store_get_cpu", "CPU time of a get to bare RocksDB's", "x",
+         {"most": 1.15}),
+        (bare.get("group_64_writers.ops_ratio"), "store_group_64",
+         "synced sets a second, 64 writers, sync=group, to bare RocksDB's", "x", {"least": 1.3}),
+        (bare.get("group_1_writer.ops_ratio"), "store_group_1",
+         "synced sets a second, 1 writer, sync=group, to bare RocksDB's", "x", {"least": 0.8}),
     ])

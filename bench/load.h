@@ -57,34 +57,29 @@ typedef struct bench_scenario {
 static _Atomic bool bench_go, bench_stop;
 static bench_worker bench_workers[BENCH_THREADS_MAX];
 
-static inline int64_t bench_now_ns(void)
-{
+static inline int64_t bench_now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static inline bool bench_is_running(void)
-{
+static inline bool bench_is_running(void) {
     return !atomic_load_explicit(&bench_stop, memory_order_relaxed);
 }
 
-static inline uint32_t bench_bucket(uint64_t value)
-{
+static inline uint32_t bench_bucket(uint64_t value) {
     if (value < (1u << BENCH_BUCKET_BITS)) return (uint32_t)value;
     uint32_t shift = 63 - (uint32_t)__builtin_clzll(value) - BENCH_BUCKET_BITS;
     return (shift << BENCH_BUCKET_BITS) + (uint32_t)(value >> shift);
 }
 
-static inline uint64_t bench_bucket_value(uint32_t bucket)
-{
+static inline uint64_t bench_bucket_value(uint32_t bucket) {
     if (bucket < (2u << BENCH_BUCKET_BITS)) return bucket;
     uint32_t shift = (bucket >> BENCH_BUCKET_BITS) - 1;
     return (uint64_t)(bucket - (shift << BENCH_BUCKET_BITS)) << shift;
 }
 
-static void bench_loop_pairs(bench_worker *worker)
-{
+static void bench_loop_pairs(bench_worker *worker) {
     uint64_t ops = 0;
     for (; bench_is_running(); ops++) {
         bench_conn conn;
@@ -95,8 +90,7 @@ static void bench_loop_pairs(bench_worker *worker)
     worker->ops = ops;
 }
 
-static void bench_loop_held(bench_worker *worker)
-{
+static void bench_loop_held(bench_worker *worker) {
     bench_conn held[BENCH_HELD];
     uint64_t ops = 0;
     for (; bench_is_running(); ops += BENCH_HELD) {
@@ -107,8 +101,7 @@ static void bench_loop_held(bench_worker *worker)
     worker->ops = ops;
 }
 
-static void bench_loop_held_swap(bench_worker *worker)
-{
+static void bench_loop_held_swap(bench_worker *worker) {
     bench_conn held[BENCH_HELD];
     uint64_t ops = 0;
     for (uint32_t i = 0; i < BENCH_HELD; i++) bench_acquire(&held[i]);
@@ -122,8 +115,7 @@ static void bench_loop_held_swap(bench_worker *worker)
     worker->ops = ops;
 }
 
-static void bench_loop_asleep(bench_worker *worker)
-{
+static void bench_loop_asleep(bench_worker *worker) {
     const struct timespec hold = {.tv_nsec = BENCH_HOLD_NS};
     uint64_t ops = 0;
     for (; bench_is_running(); ops++) {
@@ -146,24 +138,21 @@ static const bench_scenario bench_scenarios[] = {
 
 static const bench_scenario *bench_running;
 
-static void *bench_thread(void *arg)
-{
+static void *bench_thread(void *arg) {
     prctl(PR_SET_TIMERSLACK, BENCH_SLACK_NS);
     while (!atomic_load_explicit(&bench_go, memory_order_acquire)) sched_yield();
     bench_running->loop(arg);
     return NULL;
 }
 
-static void bench_sleep(double seconds)
-{
+static void bench_sleep(double seconds) {
     struct timespec length = {.tv_sec = (time_t)seconds};
     length.tv_nsec = (long)((seconds - (double)length.tv_sec) * 1e9);
     nanosleep(&length, NULL);
 }
 
 /* The acquire time that this part of all acquires did not exceed, in microseconds. */
-static double bench_percentile_us(double part, uint64_t ops)
-{
+static double bench_percentile_us(double part, uint64_t ops) {
     uint64_t seen = 0;
     for (uint32_t b = 0; b < BENCH_BUCKETS; b++) {
         for (uint32_t t = 0; t < bench_running->threads; t++) seen += bench_workers[t].buckets[b];
@@ -172,8 +161,7 @@ static double bench_percentile_us(double part, uint64_t ops)
     return 0;
 }
 
-static void bench_print(int64_t wall_ns)
-{
+static void bench_print(int64_t wall_ns) {
     uint64_t ops = 0, least = UINT64_MAX, most = 0;
     for (uint32_t t = 0; t < bench_running->threads; t++) {
         uint64_t own = bench_workers[t].ops;
@@ -192,8 +180,7 @@ static void bench_print(int64_t wall_ns)
     printf("}\n");
 }
 
-static void bench_run(double seconds)
-{
+static void bench_run(double seconds) {
     bench_open(bench_running->conns);
     for (uint32_t t = 0; t < bench_running->threads; t++)
         pthread_create(&bench_workers[t].thread, NULL, bench_thread, &bench_workers[t]);
@@ -209,8 +196,7 @@ static void bench_run(double seconds)
 }
 
 /* Returns false for a scenario that is not in the table. */
-static bool bench_main(const char *scenario, double seconds)
-{
+static bool bench_main(const char *scenario, double seconds) {
     for (size_t i = 0; i < sizeof bench_scenarios / sizeof *bench_scenarios; i++) {
         if (strcmp(bench_scenarios[i].name, scenario) != 0) continue;
         bench_running = &bench_scenarios[i];
@@ -235,16 +221,14 @@ typedef struct bench_scan {
     bench_conn held[BENCH_SCAN_CONNS]; /* by the placer, in random order */
 } bench_scan;
 
-static void bench_stay_on_core(void)
-{
+static void bench_stay_on_core(void) {
     cpu_set_t one;
     CPU_ZERO(&one);
     CPU_SET(0, &one);
     sched_setaffinity(0, sizeof one, &one); /* if it is refused, the result is only higher */
 }
 
-static void bench_scan_fill(bench_scan *scan)
-{
+static void bench_scan_fill(bench_scan *scan) {
     uint64_t random = 0x9e3779b97f4a7c15u; /* the same order in every run */
     for (uint32_t i = 0; i < BENCH_SCAN_CONNS; i++) bench_acquire(&scan->held[i]);
     for (uint32_t i = BENCH_SCAN_CONNS - 1; i > 0; i--) {
@@ -257,8 +241,7 @@ static void bench_scan_fill(bench_scan *scan)
     bench_release(&scan->held[BENCH_SCAN_CONNS - 1]);
 }
 
-static void *bench_scan_placer(void *arg)
-{
+static void *bench_scan_placer(void *arg) {
     bench_scan *scan = arg;
     bench_stay_on_core();
     bench_scan_fill(scan);
@@ -274,8 +257,7 @@ static void *bench_scan_placer(void *arg)
 }
 
 /* Returns the nanoseconds of all pairs, without those of the clock. */
-static int64_t bench_scan_pairs(bench_scan *scan)
-{
+static int64_t bench_scan_pairs(bench_scan *scan) {
     int64_t sum_ns = 0;
     for (uint32_t pair = 0; pair < BENCH_SCAN_PAIRS; pair++) {
         bench_conn conn;
@@ -291,8 +273,7 @@ static int64_t bench_scan_pairs(bench_scan *scan)
     return sum_ns;
 }
 
-static void bench_run_scan(void)
-{
+static void bench_run_scan(void) {
     static bench_scan scan;
     pthread_t placer;
     sem_init(&scan.placed, 0, 0);
@@ -308,8 +289,7 @@ static void bench_run_scan(void)
 }
 
 /* The two arguments of every program here. */
-static int bench_main_of(int argc, char **argv)
-{
+static int bench_main_of(int argc, char **argv) {
     if (argc == 3 && strcmp(argv[1], "scan1000") == 0) {
         bench_run_scan();
         return 0;

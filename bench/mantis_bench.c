@@ -25,8 +25,7 @@ typedef struct fake_conn {
 
 static mantis_pool *pool;
 
-static void open_conn(void *place, mantis_op *op)
-{
+static void open_conn(void *place, mantis_op *op) {
     (void)place;
     fake_conn *conn = malloc(sizeof *conn);
     if (conn != NULL && (conn->fd = eventfd(0, EFD_CLOEXEC)) >= 0) {
@@ -37,16 +36,14 @@ static void open_conn(void *place, mantis_op *op)
     free(conn);
 }
 
-static void check_conn(void *place, void *native, mantis_op *op)
-{
+static void check_conn(void *place, void *native, mantis_op *op) {
     fake_conn *conn = native;
     (void)place;
     if (fcntl(conn->fd, F_GETFD) < 0) mantis_op_failed(op, strerror(errno));
     else mantis_op_done(op, conn);
 }
 
-static void close_conn(void *place, void *native, mantis_op *op)
-{
+static void close_conn(void *place, void *native, mantis_op *op) {
     fake_conn *conn = native;
     (void)place;
     close(conn->fd);
@@ -57,15 +54,13 @@ static void close_conn(void *place, void *native, mantis_op *op)
 static const mantis_connector fake_connector = {
     .name = "fake", .open = open_conn, .check = check_conn, .close = close_conn};
 
-static void stop_on(mantis_status status, const mantis_error *error)
-{
+static void stop_on(mantis_status status, const mantis_error *error) {
     if (status == MANTIS_OK) return;
     fprintf(stderr, "mantis_bench: %s: %s\n", mantis_status_name(status), error->text);
     exit(1);
 }
 
-static void bench_open(uint32_t conns)
-{
+static void bench_open(uint32_t conns) {
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         files.rlim_cur = files.rlim_max;
@@ -78,19 +73,14 @@ static void bench_open(uint32_t conns)
     stop_on(mantis_pool_wait_warm(pool, conns, mantis_deadline_ms(WARM_MS), &error), &error);
 }
 
-static inline void bench_acquire(bench_conn *out)
-{
+static inline void bench_acquire(bench_conn *out) {
     if (mantis_pool_acquire(pool, MANTIS_DEADLINE_DEFAULT, out, NULL) != MANTIS_OK) abort();
 }
 
-static inline void bench_release(bench_conn *conn)
-{
+static inline void bench_release(bench_conn *conn) {
     if (mantis_conn_release(conn) != MANTIS_OK) abort();
 }
 
 #include "load.h"
 
-int main(int argc, char **argv)
-{
-    return bench_main_of(argc, argv);
-}
+int main(int argc, char **argv) { return bench_main_of(argc, argv); }

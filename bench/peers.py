@@ -34,7 +34,8 @@ def call(*command, cwd=None, seconds=BUILD_SECONDS, env=None):
     except subprocess.TimeoutExpired:
         raise Missing(f"no answer in {seconds} s: {' '.join(words[:3])}") from None
     if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        said = done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}"
+        lines = said.splitlines()
         raise Missing(f"{' '.join(words[:3])}: {lines[-1].strip()}")
     return done.stdout
 
@@ -73,12 +74,17 @@ def compile_against_stage(source, name, flags=()):
     return compile_c(source, name, [*flags, *installed, f"-Wl,-rpath,{library}"])
 
 
-def build_mantispool():
-    """As a user builds: from what make install puts down, against the shared library."""
+def install_stage():
+    """What make install puts down, below build/bench."""
     if not (ROOT / "build" / "build.ninja").exists():
         raise Missing("build/ is not set up: run make first")
+    BUILT.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(STAGE, ignore_errors=True)
     call("meson", "install", "-C", ROOT / "build", "--no-rebuild", "--quiet", "--destdir", STAGE)
+
+
+def build_mantispool():
+    """As a user builds: from what is installed, against the shared library."""
     return compile_against_stage(HERE / "mantis_bench.c", "mantis_bench")
 
 

@@ -57,12 +57,6 @@ def summarize(rounds):
     return summary
 
 
-def find_program(name):
-    """A program below build/, or None."""
-    found = [path for path in (peers.ROOT / "build").rglob(name) if path.is_file()]
-    return found[0] if found else None
-
-
 def measure_load(scenario, folder):
     """One run of mantispool bench; the first one on a store loads its keys."""
     line = run_json([peers.ROOT / "build/mantispool", "bench", f"mantis:{folder}/store",
@@ -73,38 +67,38 @@ def measure_load(scenario, folder):
     return flat
 
 
-def measure_bare(folder):
-    """One run of bench_store, which measures bare RocksDB beside the store."""
-    program = find_program("bench_store")
-    if program is None:
-        raise Failed("build/ has no bench_store")
-    return flatten(run_json([program, tempfile.mkdtemp(dir=folder)]))
+def measure_bare(folder, rounds):
+    """One run of bench_store, which measures bare RocksDB beside the store in rounds of its own."""
+    program = peers.ROOT / "build/bench/store/bench_store"
+    return run_json([program, folder, "--rounds", rounds])
 
 
 def measure(rounds, say):
     """Returns the figures, the bars and the faults."""
     peers.BUILT.mkdir(parents=True, exist_ok=True)
     folder = tempfile.mkdtemp(prefix="store-", dir=peers.BUILT)
-    lines = {}
+    lines, bare = {}, {}
     faults = set()
     for number in range(rounds):
-        for scenario in [*LOADS, "bare"]:
+        for scenario in LOADS:
             say(f"round {number + 1} of {rounds}: store {scenario}")
             try:
-                if scenario == "bare":
-                    line = measure_bare(folder)
-                else:
-                    line = measure_load(scenario, folder)
-                lines.setdefault(scenario, []).append(line)
+                lines.setdefault(scenario, []).append(measure_load(scenario, folder))
             except Failed as why:
                 faults.add(f"store {scenario}: {why}")
+    say(f"{rounds} rounds: the store beside bare RocksDB")
+    try:
+        bare = measure_bare(folder, rounds)
+    except Failed as why:
+        faults.add(f"the store beside bare RocksDB: {why}")
     shutil.rmtree(folder, ignore_errors=True)
-    figures = {"store": {scenario: summarize(found) for scenario, found in lines.items()}}
-    return figures, bars.judge_store(figures["store"]), sorted(faults)
+    figures = {"store": {scenario: summarize(found) for scenario, found in lines.items()},
+               "bare": bare}
+    return figures, bars.judge_store(figures["store"], flatten(bare)), sorted(faults)
 
 
 def show(figures):
-    """The main figures as a table."""
+    """The main figures as two tables."""
     heads = ("operations/s", "acquire p99.9 us", "get p99 us", "set p99 us")
     names = ("ops_per_s", "acquire_ns.p999", "get_ns.p99", "set_ns.p99")
     print("\nThe embedded store through mantispool bench: medians")
@@ -116,3 +110,12 @@ def show(figures):
             scale, digits = (1000, 1) if "_ns" in name else (1, 0)
             texts.append("-" if value is None else f"{value / scale:,.{digits}f}")
         print(f"{scenario:14}" + "".join(f"{text:>18}" for text in texts))
+    print("\nThe store beside bare RocksDB: medians")
+    print(f"{'':18}{'operations/s':>16}{'bare':>12}{'ratio':>8}{'CPU s/100,000':>16}{'bare':>8}"
+          f"{'ratio':>8}")
+    for work, row in figures["bare"].items():
+        if isinstance(row, dict):
+            print(f"{work:18}{row['ours_ops_per_s']['median']:>16,.0f}"
+                  f"{row['bare_ops_per_s']['median']:>12,.0f}{row['ops_ratio']:>8.2f}"
+                  f"{row['ours_cpu_s_per_100k']:>16.3f}{row['bare_cpu_s_per_100k']:>8.3f}"
+                  f"{row['cpu_ratio']:>8.2f}")

@@ -13,33 +13,28 @@ typedef void *bench_conn;
 
 static apr_reslist_t *list;
 
-static apr_status_t open_conn(void **out, void *place, apr_pool_t *pool)
-{
+static apr_status_t open_conn(void **out, void *place, apr_pool_t *pool) {
     (void)place;
     *out = apr_palloc(pool, 64);
     return *out == NULL ? APR_ENOMEM : APR_SUCCESS;
 }
 
-static apr_status_t close_conn(void *conn, void *place, apr_pool_t *pool)
-{
+static apr_status_t close_conn(void *conn, void *place, apr_pool_t *pool) {
     (void)conn;
     (void)place;
     (void)pool;
     return APR_SUCCESS;
 }
 
-static void bench_acquire(bench_conn *out)
-{
+static void bench_acquire(bench_conn *out) {
     if (apr_reslist_acquire(list, out) != APR_SUCCESS) abort();
 }
 
-static void bench_release(bench_conn *conn)
-{
+static void bench_release(bench_conn *conn) {
     if (apr_reslist_release(list, *conn) != APR_SUCCESS) abort();
 }
 
-static void bench_open(uint32_t conns)
-{
+static void bench_open(uint32_t conns) {
     apr_pool_t *pool = NULL;
     int count = (int)conns;
     if (apr_initialize() != APR_SUCCESS || apr_pool_create(&pool, NULL) != APR_SUCCESS) abort();
@@ -50,7 +45,4 @@ static void bench_open(uint32_t conns)
 
 #include "../../load.h"
 
-int main(int argc, char **argv)
-{
-    return bench_main_of(argc, argv);
-}
+int main(int argc, char **argv) { return bench_main_of(argc, argv); }

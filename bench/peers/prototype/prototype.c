@@ -41,8 +41,7 @@ static _Alignas(64) pthread_mutex_t queue_lock = PTHREAD_MUTEX_INITIALIZER;
 static waiter *queue_head, **queue_tail = &queue_head;
 static _Thread_local uint32_t last_slot = NO_SLOT;
 
-static inline bool take_slot(uint32_t index)
-{
+static inline bool take_slot(uint32_t index) {
     uint32_t expected = SLOT_FREE;
     return atomic_load_explicit(&slots[index].state, memory_order_relaxed) == SLOT_FREE &&
            atomic_compare_exchange_strong(&slots[index].state, &expected, SLOT_BUSY);
@@ -50,8 +49,7 @@ static inline bool take_slot(uint32_t index)
 
 /* A bit whose slot is busy is cleared, and the slot looked at once more: its release may have seen
  * the bit still set. */
-static inline uint32_t take_from_word(uint32_t word)
-{
+static inline uint32_t take_from_word(uint32_t word) {
     uint64_t bits = atomic_load(&free_bits[word]);
     while (bits != 0) {
         uint64_t bit = bits & -bits;
@@ -64,8 +62,7 @@ static inline uint32_t take_from_word(uint32_t word)
     return NO_SLOT;
 }
 
-static inline uint32_t try_take(void)
-{
+static inline uint32_t try_take(void) {
     if (last_slot != NO_SLOT && take_slot(last_slot)) return last_slot;
     uint32_t first = last_slot == NO_SLOT ? 0 : last_slot >> 6;
     for (uint32_t k = 0; k < words; k++) {
@@ -76,16 +73,14 @@ static inline uint32_t try_take(void)
 }
 
 /* seq_cst: the slot is free before the waiters are counted, here and in the reverse order there. */
-static inline void put_free(uint32_t index)
-{
+static inline void put_free(uint32_t index) {
     uint64_t bit = UINT64_C(1) << (index & 63);
     atomic_exchange(&slots[index].state, SLOT_FREE);
     if ((atomic_load(&free_bits[index >> 6]) & bit) == 0)
         atomic_fetch_or(&free_bits[index >> 6], bit);
 }
 
-static waiter *pop_waiter(void)
-{
+static waiter *pop_waiter(void) {
     pthread_mutex_lock(&queue_lock);
     waiter *oldest = queue_head;
     if (oldest != NULL) {
@@ -97,8 +92,7 @@ static waiter *pop_waiter(void)
     return oldest;
 }
 
-__attribute__((noinline)) static void hand_off(uint32_t index)
-{
+__attribute__((noinline)) static void hand_off(uint32_t index) {
     for (;;) {
         waiter *oldest = pop_waiter();
         if (oldest != NULL) {
@@ -113,8 +107,7 @@ __attribute__((noinline)) static void hand_off(uint32_t index)
     }
 }
 
-__attribute__((noinline)) static uint32_t acquire_slow(void)
-{
+__attribute__((noinline)) static uint32_t acquire_slow(void) {
     waiter self = {0};
     pthread_mutex_lock(&queue_lock);
     atomic_fetch_add(&waiting, 1);
@@ -132,8 +125,7 @@ __attribute__((noinline)) static uint32_t acquire_slow(void)
     return self.granted;
 }
 
-static inline void bench_acquire(bench_conn *out)
-{
+static inline void bench_acquire(bench_conn *out) {
     if (atomic_load_explicit(&waiting, memory_order_relaxed) == 0) {
         *out = try_take();
         if (__builtin_expect(*out != NO_SLOT, 1)) return;
@@ -141,8 +133,7 @@ static inline void bench_acquire(bench_conn *out)
     *out = acquire_slow();
 }
 
-static inline void bench_release(bench_conn *conn)
-{
+static inline void bench_release(bench_conn *conn) {
     uint32_t index = *conn;
     last_slot = index;
     if (atomic_load_explicit(&waiting, memory_order_relaxed) != 0) {
@@ -155,15 +146,11 @@ static inline void bench_release(bench_conn *conn)
     if (index != NO_SLOT) hand_off(index);
 }
 
-static void bench_open(uint32_t conns)
-{
+static void bench_open(uint32_t conns) {
     words = (conns + 63) / 64;
     for (uint32_t index = conns; index-- > 0;) put_free(index);
 }
 
 #include "../../load.h"
 
-int main(int argc, char **argv)
-{
-    return bench_main_of(argc, argv);
-}
+int main(int argc, char **argv) { return bench_main_of(argc, argv); }
