@@ -2,7 +2,9 @@
  * in one run, in rounds that take turns. Each side runs in a process of its own, so that its CPU
  * time can be told apart; one waits while the other works. Prints one JSON object.
  *
- *     bench_store [--keys N] [--operations N] [--rounds N] [--group-ms N] [--dir DIR]
+ *     bench_store [DIR] [--keys N] [--operations N] [--rounds N] [--group-ms N]
+ *
+ * DIR (default /tmp) should be on the disk that the figures are about.
  *
  * CPU time is the process's, with RocksDB's threads, until its tables are written and merged. */
 #include <mantis/pool.h>
@@ -31,7 +33,7 @@ static const char *const side_names[] = {"ours", "bare"};
 static struct {
     uint32_t keys, operations, rounds, group_ms;
     const char *dir;
-} options = {1000000, 300000, 7, 1000, "/tmp"};
+} options = {1000000, 300000, 1, 1000, "/tmp"};
 
 typedef struct result {
     double ops_per_s;
@@ -40,29 +42,25 @@ typedef struct result {
 
 static unsigned char *keys;
 
-static _Noreturn void give_up(const char *what)
-{
+static _Noreturn void give_up(const char *what) {
     fprintf(stderr, "bench_store: %s\n", what);
     exit(1);
 }
 
-static double now_s(clockid_t clock)
-{
+static double now_s(clockid_t clock) {
     struct timespec t;
     clock_gettime(clock, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static uint64_t next_random(uint64_t *state)
-{
+static uint64_t next_random(uint64_t *state) {
     *state ^= *state >> 12;
     *state ^= *state << 25;
     *state ^= *state >> 27;
     return *state * UINT64_C(2685821657736338717);
 }
 
-static void make_keys(void)
-{
+static void make_keys(void) {
     uint64_t state = 4711;
     keys = malloc((size_t)options.keys * KEY_SIZE);
     if (!keys) give_up("out of memory");
@@ -85,8 +83,7 @@ static rocksdb_t *bare;
 static rocksdb_readoptions_t *bare_read;
 static rocksdb_writeoptions_t *bare_write, *bare_synced;
 
-static mantis_pool *open_pool(const char *directory, const char *sync, int64_t conns)
-{
+static mantis_pool *open_pool(const char *directory, const char *sync, int64_t conns) {
     char dsn[512];
     mantis_error error = {0};
     mantis_pool *opened = NULL;
@@ -100,8 +97,7 @@ static mantis_pool *open_pool(const char *directory, const char *sync, int64_t c
     return opened;
 }
 
-static void *sync_bare(void *arg)
-{
+static void *sync_bare(void *arg) {
     (void)arg;
     for (;;) {
         char *message = NULL;
@@ -113,8 +109,7 @@ static void *sync_bare(void *arg)
 }
 
 /* As in src/store/engine.c. */
-static void open_bare(const char *directory)
-{
+static void open_bare(const char *directory) {
     char *message = NULL;
     rocksdb_options_t *base = rocksdb_options_create(), *all = rocksdb_options_create();
     rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
@@ -144,8 +139,7 @@ static void open_bare(const char *directory)
     if (pthread_create(&thread, NULL, sync_bare, NULL) != 0) give_up("no thread");
 }
 
-static void set_one(enum side side, writer *self, const unsigned char *key, bool synced)
-{
+static void set_one(enum side side, writer *self, const unsigned char *key, bool synced) {
     unsigned char value[VALUE_SIZE];
     memset(value, 0x5a, sizeof value);
     uint64_t word = next_random(&self->state);
@@ -161,8 +155,7 @@ static void set_one(enum side side, writer *self, const unsigned char *key, bool
     if (message) give_up(message);
 }
 
-static void get_one(enum side side, writer *self, const unsigned char *key)
-{
+static void get_one(enum side side, writer *self, const unsigned char *key) {
     if (side == OURS) {
         mantis_value value = {0};
         if (mantis_conn_get(self->conn, key, KEY_SIZE, &value, NULL) != MANTIS_OK ||
@@ -180,14 +173,12 @@ static void get_one(enum side side, writer *self, const unsigned char *key)
 
 /* ---- one round ---- */
 
-static const unsigned char *any_key(writer *self)
-{
+static const unsigned char *any_key(writer *self) {
     return keys + next_random(&self->state) % options.keys * KEY_SIZE;
 }
 
 /* Wait until the process's threads rest, and answer its CPU time. */
-static double settle(void)
-{
+static double settle(void) {
     double before = now_s(CLOCK_PROCESS_CPUTIME_ID);
     for (int i = 0; i < 400; i++) {
         usleep(40000);
@@ -198,8 +189,7 @@ static double settle(void)
     return before;
 }
 
-static result run_one_thread(enum side side, enum work work, writer *self)
-{
+static result run_one_thread(enum side side, enum work work, writer *self) {
     double cpu = settle(), start = now_s(CLOCK_MONOTONIC);
     for (uint32_t i = 0; i < options.operations; i++) {
         if (work == SET) set_one(side, self, any_key(self), false);
@@ -213,15 +203,13 @@ static result run_one_thread(enum side side, enum work work, writer *self)
 static atomic_bool is_over;
 static enum side group_side;
 
-static void *write_synced(void *arg)
-{
+static void *write_synced(void *arg) {
     writer *self = arg;
     for (; !is_over; self->count++) set_one(group_side, self, any_key(self), true);
     return NULL;
 }
 
-static result run_group(enum side side, int writers_count)
-{
+static result run_group(enum side side, int writers_count) {
     static writer writers[WRITERS_MAX];
     pthread_t threads[WRITERS_MAX];
     uint64_t count = 0;
@@ -247,16 +235,14 @@ static result run_group(enum side side, int writers_count)
     return (result){(double)count / took, cpu / (double)count * 1e5};
 }
 
-static void load(enum side side, writer *self)
-{
+static void load(enum side side, writer *self) {
     for (uint32_t i = 0; i < options.keys; i++)
         set_one(side, self, keys + (size_t)i * KEY_SIZE, false);
     settle();
 }
 
 /* A side's process: for each work asked for, one result. */
-static void serve(enum side side, int in, int out)
-{
+static void serve(enum side side, int in, int out) {
     char directory[256];
     writer self = {.state = 99};
     snprintf(directory, sizeof directory, "%s/%s", options.dir, side_names[side]);
@@ -284,8 +270,7 @@ typedef struct worker {
     int in, out;
 } worker;
 
-static worker start_worker(enum side side)
-{
+static worker start_worker(enum side side) {
     int to[2], from[2];
     if (pipe(to) != 0 || pipe(from) != 0) give_up("no pipe");
     pid_t child = fork();
@@ -303,25 +288,22 @@ static worker start_worker(enum side side)
     return made;
 }
 
-static result ask(worker *worker, enum work work)
-{
+static result ask(worker *whom, enum work work) {
     char byte = (char)work;
     result made;
-    if (write(worker->out, &byte, 1) != 1 || read(worker->in, &made, sizeof made) != sizeof made)
+    if (write(whom->out, &byte, 1) != 1 || read(whom->in, &made, sizeof made) != sizeof made)
         give_up("a side has died");
     return made;
 }
 
-static int compare_doubles(const void *left, const void *right)
-{
+static int compare_doubles(const void *left, const void *right) {
     double a = *(const double *)left, b = *(const double *)right;
     return (a > b) - (a < b);
 }
 
 static result results[SIDES][WORKS][ROUNDS_MAX];
 
-static double pick(enum side side, enum work work, bool cpu, double share)
-{
+static double pick(enum side side, enum work work, bool cpu, double share) {
     double values[ROUNDS_MAX];
     for (uint32_t i = 0; i < options.rounds; i++)
         values[i] = cpu ? results[side][work][i].cpu_s_per_100k : results[side][work][i].ops_per_s;
@@ -329,8 +311,7 @@ static double pick(enum side side, enum work work, bool cpu, double share)
     return values[(uint32_t)(share * (options.rounds - 1))];
 }
 
-static void print_work(const char *name, enum work work, bool last)
-{
+static void print_work(const char *name, enum work work, bool last) {
     printf("  \"%s\": {", name);
     for (int side = 0; side < SIDES; side++)
         printf("\"%s_ops_per_s\": {\"median\": %.0f, \"best\": %.0f}, "
@@ -342,31 +323,29 @@ static void print_work(const char *name, enum work work, bool last)
            pick(OURS, work, true, 0.5) / pick(BARE, work, true, 0.5), last ? "" : ",");
 }
 
-static uint32_t number(const char *text, uint32_t most)
-{
+static uint32_t number(const char *text, uint32_t most) {
     char *end;
     unsigned long value = strtoul(text, &end, 10);
     if (*end || value == 0 || value > most) give_up("an argument is no number in its range");
     return (uint32_t)value;
 }
 
-static void read_arguments(int count, char **words)
-{
-    for (int i = 1; i + 1 < count; i += 2) {
+static void read_arguments(int count, char **words) {
+    int first = count > 1 && words[1][0] != '-' ? 2 : 1;
+    if (first == 2) options.dir = words[1];
+    if ((count - first) % 2 != 0) give_up("the last argument has no value");
+    for (int i = first; i + 1 < count; i += 2) {
         if (strcmp(words[i], "--keys") == 0) options.keys = number(words[i + 1], 100000000);
         else if (strcmp(words[i], "--operations") == 0)
             options.operations = number(words[i + 1], 100000000);
         else if (strcmp(words[i], "--rounds") == 0) options.rounds = number(words[i + 1], 31);
         else if (strcmp(words[i], "--group-ms") == 0)
             options.group_ms = number(words[i + 1], 60000);
-        else if (strcmp(words[i], "--dir") == 0) options.dir = words[i + 1];
         else give_up("unknown argument; see the comment at the top of bench_store.c");
     }
-    if (count % 2 == 0) give_up("the last argument has no value");
 }
 
-int main(int count, char **words)
-{
+int main(int count, char **words) {
     char made[256];
     read_arguments(count, words);
     snprintf(made, sizeof made, "%s/bench-store-XXXXXX", options.dir);

@@ -2,7 +2,7 @@
  * one only allocates and frees, so they run where they are needed (blocks is false). */
 #include "connectors/embedded.h"
 
-#include "store/fault.h"
+#include "base/error.h"
 #include "store/store.h"
 
 #include <stdlib.h>
@@ -21,8 +21,7 @@ typedef struct place {
 
 /* One key=value of the query. */
 static mantis_status parse_option(const char *option, size_t length, mp_embedded_dsn *out,
-                                  mantis_error *error)
-{
+                                  mantis_error *error) {
     static const char interval[] = "sync=interval", group[] = "sync=group";
     if (length == sizeof interval - 1 && memcmp(option, interval, length) == 0) {
         out->group = false;
@@ -32,13 +31,12 @@ static mantis_status parse_option(const char *option, size_t length, mp_embedded
         out->group = true;
         return MANTIS_OK;
     }
-    return mp_fault_set(error, MANTIS_INVALID, 0,
+    return mp_error_set(error, MANTIS_INVALID,
                         "DSN: '%.*s' is not an option; there are sync=interval and sync=group",
                         (int)(length < 60 ? length : 60), option);
 }
 
-static mantis_status parse_query(const char *query, mp_embedded_dsn *out, mantis_error *error)
-{
+static mantis_status parse_query(const char *query, mp_embedded_dsn *out, mantis_error *error) {
     while (*query) {
         size_t length = strcspn(query, "&");
         mantis_status status = parse_option(query, length, out, error);
@@ -49,11 +47,10 @@ static mantis_status parse_query(const char *query, mp_embedded_dsn *out, mantis
     return MANTIS_OK;
 }
 
-mantis_status mp_embedded_parse(const char *dsn, mp_embedded_dsn *out, mantis_error *error)
-{
+mantis_status mp_embedded_parse(const char *dsn, mp_embedded_dsn *out, mantis_error *error) {
     if (!dsn || !*dsn) dsn = SCHEME;
     if (strncmp(dsn, SCHEME, sizeof SCHEME - 1) != 0)
-        return mp_fault_set(error, MANTIS_INVALID, 0,
+        return mp_error_set(error, MANTIS_INVALID,
                             "DSN: '%.60s' does not begin with 'mantis:'; say "
                             "mantis:DIR?sync=interval|group or mantis::memory:",
                             dsn);
@@ -67,11 +64,11 @@ mantis_status mp_embedded_parse(const char *dsn, mp_embedded_dsn *out, mantis_er
     bool in_memory = length == sizeof MEMORY - 1 &&
                      memcmp(directory, MEMORY, sizeof MEMORY - 1) == 0;
     if (!in_memory && directory[0] == ':')
-        return mp_fault_set(error, MANTIS_INVALID, 0,
+        return mp_error_set(error, MANTIS_INVALID,
                             "DSN: '%.60s' is not known; a store in memory is mantis::memory:", dsn);
     if (!in_memory) {
         parsed.directory = length > 0 ? strndup(directory, length) : strdup(MP_EMBEDDED_DIRECTORY);
-        if (!parsed.directory) return mp_fault_set(error, MANTIS_NOMEM, 0, "store: out of memory");
+        if (!parsed.directory) return mp_error_set(error, MANTIS_NOMEM, "store: out of memory");
     }
     *out = parsed;
     return MANTIS_OK;
@@ -79,8 +76,7 @@ mantis_status mp_embedded_parse(const char *dsn, mp_embedded_dsn *out, mantis_er
 
 /* ---- the connector ---- */
 
-static mantis_status start(void **out, const char *dsn, void *config_place, mantis_error *error)
-{
+static mantis_status start(void **out, const char *dsn, void *config_place, mantis_error *error) {
     (void)config_place;
     mp_embedded_dsn parsed = {0};
     mantis_status status = mp_embedded_parse(dsn, &parsed, error);
@@ -90,7 +86,7 @@ static mantis_status start(void **out, const char *dsn, void *config_place, mant
         made->group = parsed.group;
         status = mp_store_open(&made->store, parsed.directory, error);
     } else {
-        status = mp_fault_set(error, MANTIS_NOMEM, 0, "store: out of memory");
+        status = mp_error_set(error, MANTIS_NOMEM, "store: out of memory");
     }
     free(parsed.directory);
     if (status == MANTIS_OK) *out = made;
@@ -98,51 +94,44 @@ static mantis_status start(void **out, const char *dsn, void *config_place, mant
     return status;
 }
 
-static void stop(void *opened)
-{
+static void stop(void *opened) {
     place *made = opened;
     if (!made) return;
     mp_store_close(made->store);
     free(made);
 }
 
-static void open_handle(void *opened, mantis_op *op)
-{
+static void open_handle(void *opened, mantis_op *op) {
     place *made = opened;
     mantis_store *handle = mp_handle_new(made->store, made->group);
     if (handle) mantis_op_done(op, handle);
     else mantis_op_failed(op, "out of memory");
 }
 
-static void close_handle(void *opened, void *native, mantis_op *op)
-{
+static void close_handle(void *opened, void *native, mantis_op *op) {
     (void)opened;
     mp_handle_free(native);
     mantis_op_done(op, NULL);
 }
 
 static mantis_status kv_write(void *native, const mantis_write *writes, size_t count,
-                              mantis_durability durability, mantis_error *error)
-{
+                              mantis_durability durability, mantis_error *error) {
     return mp_handle_write(native, writes, count, durability, error);
 }
 
 static mantis_status kv_get(void *native, const void *key, size_t key_size, mantis_value *out,
-                            mantis_error *error)
-{
+                            mantis_error *error) {
     return mp_handle_get(native, key, key_size, out, error);
 }
 
 static mantis_status kv_exists(void *native, const void *key, size_t key_size, bool *out,
-                               mantis_error *error)
-{
+                               mantis_error *error) {
     return mp_handle_exists(native, key, key_size, out, error);
 }
 
 static mantis_status kv_scan(void *native, const void *prefix, size_t prefix_size, uint32_t limit,
                              mantis_cursor *cursor, mantis_on_entry on_entry, void *arg,
-                             mantis_error *error)
-{
+                             mantis_error *error) {
     return mp_handle_scan(native, prefix, prefix_size, limit, cursor, on_entry, arg, error);
 }
 

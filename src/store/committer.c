@@ -8,14 +8,12 @@
 #include "store/fault.h"
 #include "store/store.h"
 
-void mp_committer_init(mp_committer *committer, mp_store *store)
-{
+void mp_committer_init(mp_committer *committer, mp_store *store) {
     *committer = (mp_committer){.store = store};
 }
 
 /* Take from the queue what goes into one batch. */
-static mp_list take_group(mp_committer *committer)
-{
+static mp_list take_group(mp_committer *committer) {
     mp_list group = {0};
     size_t bytes = 0;
     uint32_t count = 0;
@@ -34,8 +32,7 @@ static mp_list take_group(mp_committer *committer)
 }
 
 /* Answer everybody in the group. A request is its owner's again, and gone, once is_done is set. */
-static void answer_group(mp_list *group, mantis_status status, const mantis_error *error)
-{
+static void answer_group(mp_list *group, mantis_status status, const mantis_error *error) {
     for (mp_node *node; (node = mp_list_pop(group));) {
         mp_commit *commit = mp_container_of(node, mp_commit, node);
         commit->status = status;
@@ -46,8 +43,7 @@ static void answer_group(mp_list *group, mantis_status status, const mantis_erro
     }
 }
 
-static void add_group(mp_committer *committer, const mp_list *group, uint64_t version)
-{
+static void add_group(mp_committer *committer, const mp_list *group, uint64_t version) {
     if (!committer->batch) committer->batch = rocksdb_writebatch_create();
     for (mp_node *node = group->head; node; node = node->next) {
         mp_commit *commit = mp_container_of(node, mp_commit, node);
@@ -56,8 +52,8 @@ static void add_group(mp_committer *committer, const mp_list *group, uint64_t ve
     }
 }
 
-static mantis_status write_group(mp_committer *committer, const mp_list *group, mantis_error *error)
-{
+static mantis_status write_group(mp_committer *committer, const mp_list *group,
+                                 mantis_error *error) {
     mp_store *store = committer->store;
     size_t count = 0, bytes = 0;
     mp_stripes stripes = {0};
@@ -83,8 +79,7 @@ static mantis_status write_group(mp_committer *committer, const mp_list *group, 
     return status;
 }
 
-static void commit_group(mp_committer *committer)
-{
+static void commit_group(mp_committer *committer) {
     mp_store *store = committer->store;
     mp_list group = take_group(committer);
     mantis_error error = {0};
@@ -99,8 +94,7 @@ static void commit_group(mp_committer *committer)
 }
 
 /* Is there more to lead? If not, nobody leads any more (K1). */
-static bool has_more(mp_committer *committer)
-{
+static bool has_more(mp_committer *committer) {
     mp_lock_acquire(&committer->lock);
     bool more = !mp_list_is_empty(&committer->locked.queue);
     committer->locked.is_led = more;
@@ -108,8 +102,7 @@ static bool has_more(mp_committer *committer)
     return more;
 }
 
-static void run_thread(void *arg)
-{
+static void run_thread(void *arg) {
     mp_committer *committer = arg;
     for (;;) {
         /* seq_cst: pairs with the stores in ring_bell() */
@@ -128,15 +121,13 @@ static void run_thread(void *arg)
     mp_park_wake_all(has_stopped);
 }
 
-static void ring_bell(mp_committer *committer)
-{
+static void ring_bell(mp_committer *committer) {
     mp_store_seq_cst(&committer->bell, 1);
     mp_park_wake_one(&committer->bell);
 }
 
 /* After the leader's own group: leave the rest to the thread; without one, go on here. */
-static void lead(mp_committer *committer)
-{
+static void lead(mp_committer *committer) {
     commit_group(committer);
     while (has_more(committer)) {
         mp_lock_acquire(&committer->lock);
@@ -156,8 +147,7 @@ static void lead(mp_committer *committer)
     }
 }
 
-mantis_status mp_committer_write(mp_committer *committer, mp_commit *commit)
-{
+mantis_status mp_committer_write(mp_committer *committer, mp_commit *commit) {
     mp_lock_acquire(&committer->lock);
     mp_list_push(&committer->locked.queue, &commit->node);
     bool is_leader = !committer->locked.is_led;
@@ -173,8 +163,7 @@ mantis_status mp_committer_write(mp_committer *committer, mp_commit *commit)
     }
 }
 
-void mp_committer_finish(mp_committer *committer)
-{
+void mp_committer_finish(mp_committer *committer) {
     if (!committer->store) return;
     mp_lock_acquire(&committer->lock);
     mp_assert(mp_list_is_empty(&committer->locked.queue));

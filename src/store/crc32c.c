@@ -7,8 +7,7 @@
 
 #if defined(__x86_64__)
 __attribute__((target("sse4.2"))) static uint32_t add_fast(uint32_t crc, const unsigned char *bytes,
-                                                           size_t size)
-{
+                                                           size_t size) {
     uint64_t wide = crc;
     for (; size >= 8; size -= 8, bytes += 8) {
         uint64_t word;
@@ -22,14 +21,12 @@ __attribute__((target("sse4.2"))) static uint32_t add_fast(uint32_t crc, const u
 #endif
 
 /* The checksum of four bits: POLYNOMIAL divided into each. */
-static uint32_t step_of(uint32_t bits)
-{
+static uint32_t step_of(uint32_t bits) {
     for (int i = 0; i < 4; i++) bits = bits & 1 ? (bits >> 1) ^ POLYNOMIAL : bits >> 1;
     return bits;
 }
 
-static uint32_t add_slowly(uint32_t crc, const unsigned char *bytes, size_t size)
-{
+static uint32_t add_slowly(uint32_t crc, const unsigned char *bytes, size_t size) {
     uint32_t steps[16];
     for (uint32_t i = 0; i < 16; i++) steps[i] = step_of(i);
     for (; size > 0; size--) {
@@ -40,8 +37,7 @@ static uint32_t add_slowly(uint32_t crc, const unsigned char *bytes, size_t size
     return crc;
 }
 
-uint32_t mp_crc32c_add(uint32_t crc, const void *data, size_t size)
-{
+uint32_t mp_crc32c_add(uint32_t crc, const void *data, size_t size) {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("sse4.2")) return ~add_fast(~crc, data, size);
 #endif

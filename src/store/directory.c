@@ -1,6 +1,7 @@
 /* Creating, recognising and locking the directory of a store. */
 #include "store/directory.h"
 
+#include "base/error.h"
 #include "store/fault.h"
 
 #include <dirent.h>
@@ -21,10 +22,9 @@
 
 static const char marker_head[] = "mantis store\nformat ";
 
-mantis_status mp_directory_find(const char *path, mp_directory_id *out, mantis_error *error)
-{
+mantis_status mp_directory_find(const char *path, mp_directory_id *out, mantis_error *error) {
     if (strlen(path) > MP_DIRECTORY_PATH_MAX)
-        return mp_fault_set(error, MANTIS_INVALID, 0,
+        return mp_error_set(error, MANTIS_INVALID,
                             "store: the directory's path has %zu bytes, at most %u are allowed",
                             strlen(path), MP_DIRECTORY_PATH_MAX);
     bool is_made = mkdir(path, 0777) == 0;
@@ -48,8 +48,7 @@ mantis_status mp_directory_find(const char *path, mp_directory_id *out, mantis_e
 }
 
 static mantis_status fail(const mp_directory *directory, const char *doing, const char *name,
-                          mantis_error *error)
-{
+                          mantis_error *error) {
     int saved = errno;
     return mp_fault_set(error, mp_fault_of_errno(saved), saved, "store '%.120s': cannot %s %s: %s",
                         directory->path, doing, name, strerror(saved));
@@ -57,8 +56,7 @@ static mantis_status fail(const mp_directory *directory, const char *doing, cons
 
 /* The lock is an fcntl lock: it goes with the process however that ends, a child made by fork()
  * does not inherit it, and the kernel knows the holder's id. */
-static mantis_status lock_directory(mp_directory *directory, mantis_error *error)
-{
+static mantis_status lock_directory(mp_directory *directory, mantis_error *error) {
     directory->lock_fd = openat(directory->fd, LOCK_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (directory->lock_fd < 0) return fail(directory, "open", LOCK_NAME, error);
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -84,14 +82,12 @@ static mantis_status lock_directory(mp_directory *directory, mantis_error *error
                         directory->path, holder);
 }
 
-static bool has_file(const mp_directory *directory, const char *name)
-{
+static bool has_file(const mp_directory *directory, const char *name) {
     return faccessat(directory->fd, name, F_OK, 0) == 0;
 }
 
 /* Is there nothing in it but what an open that did not get far leaves behind? */
-static bool is_empty(const mp_directory *directory)
-{
+static bool is_empty(const mp_directory *directory) {
     int fd = openat(directory->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *list = fd < 0 ? NULL : fdopendir(fd);
     if (!list) {
@@ -106,8 +102,7 @@ static bool is_empty(const mp_directory *directory)
     return empty;
 }
 
-static mantis_status write_marker(mp_directory *directory, mantis_error *error)
-{
+static mantis_status write_marker(mp_directory *directory, mantis_error *error) {
     char text[64];
     int length = snprintf(text, sizeof text, "%s%d\n", marker_head, MP_DIRECTORY_FORMAT);
     int fd = openat(directory->fd, MARKER_NEW, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -120,15 +115,14 @@ static mantis_status write_marker(mp_directory *directory, mantis_error *error)
 }
 
 /* Read the marker, if there is one. */
-static mantis_status check_marker(mp_directory *directory, mantis_error *error)
-{
+static mantis_status check_marker(mp_directory *directory, mantis_error *error) {
     int fd = openat(directory->fd, MARKER, O_RDONLY | O_CLOEXEC);
     if (fd < 0 && errno != ENOENT) return fail(directory, "read", MARKER, error);
     if (fd < 0) {
         directory->is_new = true;
         if (has_file(directory, MARKER_NEW) || is_empty(directory)) return MANTIS_OK;
         if (has_file(directory, "data/CURRENT"))
-            return mp_fault_set(error, MANTIS_CORRUPT, 0,
+            return mp_error_set(error, MANTIS_CORRUPT,
                                 "store '%.120s' is damaged: its file " MARKER " is missing; "
                                 "restore the directory from a copy",
                                 directory->path);
@@ -147,12 +141,12 @@ static mantis_status check_marker(mp_directory *directory, mantis_error *error)
     if (strncmp(text, marker_head, sizeof marker_head - 1) != 0 ||
         sscanf(text + sizeof marker_head - 1, "%9d%c", &format, &end) != 2 || end != '\n' ||
         format < 1)
-        return mp_fault_set(error, MANTIS_CORRUPT, 0,
+        return mp_error_set(error, MANTIS_CORRUPT,
                             "store '%.120s' is damaged: its file " MARKER " is not what was "
                             "written; restore the directory from a copy",
                             directory->path);
     if (format != MP_DIRECTORY_FORMAT)
-        return mp_fault_set(error, MANTIS_UNSUPPORTED, 0,
+        return mp_error_set(error, MANTIS_UNSUPPORTED,
                             "store '%.120s' has format %d, this version reads format %d; use the "
                             "version that wrote it",
                             directory->path, format, MP_DIRECTORY_FORMAT);
@@ -160,8 +154,7 @@ static mantis_status check_marker(mp_directory *directory, mantis_error *error)
 }
 
 /* A new store: everything in it is unfinished until mp_directory_mark(). */
-static mantis_status make_parts(mp_directory *directory, mantis_error *error)
-{
+static mantis_status make_parts(mp_directory *directory, mantis_error *error) {
     mantis_status status = write_marker(directory, error);
     if (status != MANTIS_OK) return status;
     if (mkdirat(directory->fd, "data", 0777) != 0 && errno != EEXIST)
@@ -172,14 +165,12 @@ static mantis_status make_parts(mp_directory *directory, mantis_error *error)
     return MANTIS_OK;
 }
 
-static char *join_path(const char *path, const char *name)
-{
+static char *join_path(const char *path, const char *name) {
     char *joined = NULL;
     return asprintf(&joined, "%s/%s", path, name) < 0 ? NULL : joined;
 }
 
-mantis_status mp_directory_open(mp_directory *directory, const char *path, mantis_error *error)
-{
+mantis_status mp_directory_open(mp_directory *directory, const char *path, mantis_error *error) {
     mp_directory opened = {.fd = -1, .lock_fd = -1};
     mantis_status status = MANTIS_NOMEM;
     opened.path = realpath(path, NULL);
@@ -213,8 +204,7 @@ failed:
     return status;
 }
 
-mantis_status mp_directory_mark(mp_directory *directory, mantis_error *error)
-{
+mantis_status mp_directory_mark(mp_directory *directory, mantis_error *error) {
     if (renameat(directory->fd, MARKER_NEW, directory->fd, MARKER) != 0)
         return fail(directory, "rename", MARKER_NEW, error);
     if (fsync(directory->fd) != 0) return fail(directory, "sync", "the directory", error);
@@ -228,8 +218,7 @@ mantis_status mp_directory_mark(mp_directory *directory, mantis_error *error)
     return status;
 }
 
-void mp_directory_close(mp_directory *directory)
-{
+void mp_directory_close(mp_directory *directory) {
     if (!directory->path) return;
     if (directory->lock_fd >= 0) close(directory->lock_fd);
     if (directory->fd >= 0) close(directory->fd);
@@ -239,8 +228,7 @@ void mp_directory_close(mp_directory *directory)
     *directory = (mp_directory){.fd = -1, .lock_fd = -1};
 }
 
-bool mp_directory_has_room(const mp_directory *directory, uint64_t want_bytes)
-{
+bool mp_directory_has_room(const mp_directory *directory, uint64_t want_bytes) {
     struct statvfs room;
     if (fstatvfs(directory->fd, &room) != 0) return false;
     if ((uint64_t)room.f_bavail * room.f_frsize < want_bytes) return false;

@@ -13,6 +13,7 @@
  * the log reaches the kernel before a write returns. */
 #include "store/engine.h"
 
+#include "base/error.h"
 #include "store/fault.h"
 #include "store/record.h"
 
@@ -47,19 +48,17 @@ static const char more_options[] = "avoid_flush_during_shutdown=true;"
  * Other opens bring what the logs hold into a table, so that old logs are done with (R1). */
 static const char reopen_options[] = "avoid_flush_during_recovery=true;";
 
-mantis_status mp_engine_fault(char *message, const char *doing, mantis_error *error)
-{
+mantis_status mp_engine_fault(char *message, const char *doing, mantis_error *error) {
     mantis_status status = mp_fault_of_text(message);
     const char *advice = status == MANTIS_CORRUPT ? "; restore the directory from a copy"
                          : status == MANTIS_FULL  ? "; make room"
                                                   : "";
-    mp_fault_set(error, status, 0, "store: cannot %s: %.180s%s", doing, message, advice);
+    mp_error_set(error, status, "store: cannot %s: %.180s%s", doing, message, advice);
     rocksdb_free(message);
     return status;
 }
 
-static void set_table_options(mp_engine *engine, rocksdb_options_t *options)
-{
+static void set_table_options(mp_engine *engine, rocksdb_options_t *options) {
     rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
     rocksdb_block_based_options_set_filter_policy(
         table, rocksdb_filterpolicy_create_bloom_full(BLOOM_BITS));
@@ -73,8 +72,7 @@ static void set_table_options(mp_engine *engine, rocksdb_options_t *options)
 }
 
 static mantis_status add_options(rocksdb_options_t *base, const char *text, rocksdb_options_t **out,
-                                 mantis_error *error)
-{
+                                 mantis_error *error) {
     char *message = NULL;
     *out = rocksdb_options_create();
     rocksdb_get_options_from_string(base, text, *out, &message);
@@ -82,8 +80,7 @@ static mantis_status add_options(rocksdb_options_t *base, const char *text, rock
 }
 
 static mantis_status make_options(mp_engine *engine, const mp_directory *directory,
-                                  mantis_error *error)
-{
+                                  mantis_error *error) {
     rocksdb_options_t *base = rocksdb_options_create();
     set_table_options(engine, base);
     rocksdb_options_set_write_buffer_size(base, WRITE_BUFFER_BYTES);
@@ -103,8 +100,8 @@ static mantis_status make_options(mp_engine *engine, const mp_directory *directo
     return status;
 }
 
-mantis_status mp_engine_init(mp_engine *engine, const mp_directory *directory, mantis_error *error)
-{
+mantis_status mp_engine_init(mp_engine *engine, const mp_directory *directory,
+                             mantis_error *error) {
     *engine = (mp_engine){.is_in_memory = directory == NULL};
     engine->cache = rocksdb_cache_create_lru(CACHE_BYTES);
     if (!directory) engine->env = rocksdb_create_mem_env();
@@ -123,15 +120,13 @@ mantis_status mp_engine_init(mp_engine *engine, const mp_directory *directory, m
  * killed process left behind is used again. */
 static const char *const log_places[] = {"/dev/shm", "/run", "/tmp", NULL};
 
-static bool is_our_directory(const char *path)
-{
+static bool is_our_directory(const char *path) {
     struct stat status;
     return lstat(path, &status) == 0 && S_ISDIR(status.st_mode) && status.st_uid == geteuid() &&
            (status.st_mode & 0777) == 0700;
 }
 
-static bool make_log_directory(const mp_directory *directory, char *path, size_t size)
-{
+static bool make_log_directory(const mp_directory *directory, char *path, size_t size) {
     struct stat status;
     if (fstat(directory->fd, &status) != 0) return false;
     for (uint32_t i = 0; log_places[i]; i++) {
@@ -143,8 +138,7 @@ static bool make_log_directory(const mp_directory *directory, char *path, size_t
     return false;
 }
 
-static void remove_log_directory(const char *path)
-{
+static void remove_log_directory(const char *path) {
     DIR *list = opendir(path);
     if (!list) return;
     for (struct dirent *entry; (entry = readdir(list));) unlinkat(dirfd(list), entry->d_name, 0);
@@ -154,8 +148,7 @@ static void remove_log_directory(const char *path)
 
 static mantis_status open_database(mp_engine *engine, const mp_directory *directory,
                                    mp_engine_mode mode, rocksdb_options_t *options,
-                                   mantis_error *error)
-{
+                                   mantis_error *error) {
     char log_path[96] = "";
     bool has_log = directory && make_log_directory(directory, log_path, sizeof log_path);
     rocksdb_options_set_db_log_dir(options, log_path);
@@ -168,8 +161,7 @@ static mantis_status open_database(mp_engine *engine, const mp_directory *direct
 }
 
 mantis_status mp_engine_open(mp_engine *engine, const mp_directory *directory, mp_engine_mode mode,
-                             uint64_t wal_bytes, mantis_error *error)
-{
+                             uint64_t wal_bytes, mantis_error *error) {
     rocksdb_options_t *options = mode == MP_ENGINE_REOPEN ? engine->reopen_options
                                                           : engine->options;
     uint64_t buffer_bytes = WRITE_BUFFER_BYTES;
@@ -182,14 +174,12 @@ mantis_status mp_engine_open(mp_engine *engine, const mp_directory *directory, m
     return open_database(engine, directory, mode, options, error);
 }
 
-void mp_engine_close(mp_engine *engine)
-{
+void mp_engine_close(mp_engine *engine) {
     if (engine->db) rocksdb_close(engine->db);
     engine->db = NULL;
 }
 
-void mp_engine_finish(mp_engine *engine)
-{
+void mp_engine_finish(mp_engine *engine) {
     mp_engine_close(engine);
     if (engine->options) rocksdb_options_destroy(engine->options);
     if (engine->reopen_options) rocksdb_options_destroy(engine->reopen_options);
@@ -200,8 +190,7 @@ void mp_engine_finish(mp_engine *engine)
     *engine = (mp_engine){0};
 }
 
-mantis_status mp_engine_write(mp_engine *engine, rocksdb_writebatch_t *batch, mantis_error *error)
-{
+mantis_status mp_engine_write(mp_engine *engine, rocksdb_writebatch_t *batch, mantis_error *error) {
     char *message = NULL;
     rocksdb_write(engine->db, engine->write, batch, &message);
     return message ? mp_engine_fault(message, "write", error) : MANTIS_OK;
@@ -209,8 +198,7 @@ mantis_status mp_engine_write(mp_engine *engine, rocksdb_writebatch_t *batch, ma
 
 /* The record goes into the batch in one piece: a small one is put together here, a large one is not
  * copied twice. */
-static void put_record(rocksdb_writebatch_t *batch, const mantis_write *write, uint64_t version)
-{
+static void put_record(rocksdb_writebatch_t *batch, const mantis_write *write, uint64_t version) {
     unsigned char small[SMALL_RECORD_BYTES];
     size_t head_size = mp_record_write_head(small, version, 0);
     if (head_size + write->value_size <= sizeof small) {
@@ -225,16 +213,14 @@ static void put_record(rocksdb_writebatch_t *batch, const mantis_write *write, u
 }
 
 void mp_engine_add(rocksdb_writebatch_t *batch, const mantis_write *writes, size_t count,
-                   uint64_t version)
-{
+                   uint64_t version) {
     for (size_t i = 0; i < count; i++) {
         if (writes[i].value) put_record(batch, &writes[i], version + i);
         else rocksdb_writebatch_delete(batch, writes[i].key, writes[i].key_size);
     }
 }
 
-bool mp_engine_is_busy(mp_engine *engine)
-{
+bool mp_engine_is_busy(mp_engine *engine) {
     static const char *const works[] = {"rocksdb.mem-table-flush-pending",
                                         "rocksdb.num-running-flushes",
                                         "rocksdb.num-running-compactions", NULL};
@@ -246,8 +232,7 @@ bool mp_engine_is_busy(mp_engine *engine)
     return sum > 0;
 }
 
-mantis_status mp_engine_check(mp_engine *engine, mantis_error *error)
-{
+mantis_status mp_engine_check(mp_engine *engine, mantis_error *error) {
     uint64_t errors = 0;
     if (rocksdb_property_int(engine->db, "rocksdb.background-errors", &errors) != 0 || errors == 0)
         return MANTIS_OK;
@@ -257,11 +242,10 @@ mantis_status mp_engine_check(mp_engine *engine, mantis_error *error)
     mantis_status status = mp_engine_write(engine, nothing, error);
     rocksdb_writebatch_destroy(nothing);
     if (status != MANTIS_OK) return status;
-    return mp_fault_set(error, MANTIS_FULL, 0, "store: tables could not be merged; make room");
+    return mp_error_set(error, MANTIS_FULL, "store: tables could not be merged; make room");
 }
 
-void mp_engine_shrink_buffer(mp_engine *engine)
-{
+void mp_engine_shrink_buffer(mp_engine *engine) {
     char bytes[24], *message = NULL;
     snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)WRITE_BUFFER_BYTES);
     const char *key = "write_buffer_size", *value = bytes;
@@ -270,8 +254,7 @@ void mp_engine_shrink_buffer(mp_engine *engine)
     rocksdb_free(message);
 }
 
-mantis_status mp_engine_flush(mp_engine *engine, mantis_error *error)
-{
+mantis_status mp_engine_flush(mp_engine *engine, mantis_error *error) {
     char *message = NULL;
     rocksdb_flushoptions_t *options = rocksdb_flushoptions_create();
     rocksdb_flush(engine->db, options, &message);

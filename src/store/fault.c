@@ -7,8 +7,7 @@
 #include <string.h>
 
 mantis_status mp_fault_set(mantis_error *error, mantis_status status, int os_errno,
-                           const char *format, ...)
-{
+                           const char *format, ...) {
     if (!error) return status;
     *error = (mantis_error){.status = status, .os_errno = os_errno};
     va_list args;
@@ -18,8 +17,7 @@ mantis_status mp_fault_set(mantis_error *error, mantis_status status, int os_err
     return status;
 }
 
-mantis_status mp_fault_of_errno(int os_errno)
-{
+mantis_status mp_fault_of_errno(int os_errno) {
     switch (os_errno) {
     case ENOSPC:
     case EDQUOT:
@@ -31,8 +29,7 @@ mantis_status mp_fault_of_errno(int os_errno)
     }
 }
 
-mantis_status mp_fault_of_text(const char *text)
-{
+mantis_status mp_fault_of_text(const char *text) {
     if (strstr(text, "No space left") || strstr(text, "NoSpace") || strstr(text, "SpaceLimit") ||
         strstr(text, "Disk quota exceeded") || strstr(text, "File too large"))
         return MANTIS_FULL;

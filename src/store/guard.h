@@ -39,8 +39,7 @@ void mp_guard_remove(mp_guard *guard, mp_guard_entry *entry);
 void mp_guard_acquire_slow(mp_guard *guard, mp_guard_entry *entry);
 
 /* Be inside until mp_guard_release(). One thread at a time for each entry. */
-static inline void mp_guard_acquire(mp_guard *guard, mp_guard_entry *entry)
-{
+static inline void mp_guard_acquire(mp_guard *guard, mp_guard_entry *entry) {
     uint32_t depth = mp_load_relaxed(&entry->depth);
     /* seq_cst: pairs with the store to is_paused and the loads in mp_guard_pause() (G1) */
     mp_store_seq_cst(&entry->depth, depth + 1);
@@ -48,8 +47,7 @@ static inline void mp_guard_acquire(mp_guard *guard, mp_guard_entry *entry)
         mp_guard_acquire_slow(guard, entry);
 }
 
-static inline void mp_guard_release(mp_guard_entry *entry)
-{
+static inline void mp_guard_release(mp_guard_entry *entry) {
     /* release: pairs with the load of depth in mp_guard_pause(): what was done inside is over */
     mp_store_release(&entry->depth, mp_load_relaxed(&entry->depth) - 1);
 }

@@ -1,7 +1,7 @@
 /* Reading and writing through a handle. */
 #include "base/atomic.h"
 #include "base/bytes.h"
-#include "store/fault.h"
+#include "base/error.h"
 #include "store/record.h"
 #include "store/store.h"
 
@@ -18,8 +18,7 @@ struct mantis_store {
     rocksdb_writebatch_t *batch; /* kept from write to write while it is small */
 };
 
-mantis_store *mp_handle_new(mp_store *store, bool group)
-{
+mantis_store *mp_handle_new(mp_store *store, bool group) {
     mantis_store *handle = aligned_alloc(MP_CACHE_LINE, sizeof *handle);
     if (!handle) return NULL;
     memset(handle, 0, sizeof *handle);
@@ -29,8 +28,7 @@ mantis_store *mp_handle_new(mp_store *store, bool group)
     return handle;
 }
 
-void mp_handle_free(mantis_store *handle)
-{
+void mp_handle_free(mantis_store *handle) {
     if (!handle || handle->store->registered.born != mp_registry_forks()) return;
     mp_guard_remove(&handle->store->guard, &handle->entry);
     if (handle->batch) rocksdb_writebatch_destroy(handle->batch);
@@ -38,10 +36,9 @@ void mp_handle_free(mantis_store *handle)
 }
 
 /* Be inside the store, so that its engine stays where it is. */
-static mantis_status enter(mantis_store *handle, mantis_error *error)
-{
+static mantis_status enter(mantis_store *handle, mantis_error *error) {
     if (mp_unlikely(handle->store->registered.born != mp_registry_forks()))
-        return mp_fault_set(error, MANTIS_FORKED, 0,
+        return mp_error_set(error, MANTIS_FORKED,
                             "store: opened before fork(); the child must open a pool of its own");
     mp_guard_acquire(&handle->store->guard, &handle->entry);
     if (mp_likely(handle->store->engine.db != NULL)) return MANTIS_OK;
@@ -50,40 +47,34 @@ static mantis_status enter(mantis_store *handle, mantis_error *error)
     return status;
 }
 
-static void leave(mantis_store *handle)
-{
-    mp_guard_release(&handle->entry);
-}
+static void leave(mantis_store *handle) { mp_guard_release(&handle->entry); }
 
-static mantis_status check_key(size_t key_size, mantis_error *error)
-{
+static mantis_status check_key(size_t key_size, mantis_error *error) {
     if (mp_likely(key_size >= 1 && key_size <= MANTIS_KEY_MAX)) return MANTIS_OK;
     if (key_size == 0)
-        return mp_fault_set(error, MANTIS_INVALID, 0, "key: it is empty; a key has 1 to %zu bytes",
+        return mp_error_set(error, MANTIS_INVALID, "key: it is empty; a key has 1 to %zu bytes",
                             MANTIS_KEY_MAX);
-    return mp_fault_set(error, MANTIS_TOO_BIG, 0, "key: %zu bytes; a key has 1 to %zu bytes",
-                        key_size, MANTIS_KEY_MAX);
+    return mp_error_set(error, MANTIS_TOO_BIG, "key: %zu bytes; a key has 1 to %zu bytes", key_size,
+                        MANTIS_KEY_MAX);
 }
 
 /* ---- write ---- */
 
 static mantis_status check_writes(const mantis_write *writes, size_t count, size_t *bytes,
-                                  mantis_error *error)
-{
+                                  mantis_error *error) {
     if (count > MP_STORE_BATCH_COUNT_MAX)
-        return mp_fault_set(error, MANTIS_TOO_BIG, 0, "batch: %zu writes; at most %zu are allowed",
+        return mp_error_set(error, MANTIS_TOO_BIG, "batch: %zu writes; at most %zu are allowed",
                             count, MP_STORE_BATCH_COUNT_MAX);
     *bytes = 0;
     for (size_t i = 0; i < count; i++) {
         mantis_status status = check_key(writes[i].key_size, error);
         if (status != MANTIS_OK) return status;
         if (writes[i].value_size > MANTIS_VALUE_MAX)
-            return mp_fault_set(error, MANTIS_TOO_BIG, 0,
-                                "value: %zu bytes; at most %zu are allowed", writes[i].value_size,
-                                MANTIS_VALUE_MAX);
+            return mp_error_set(error, MANTIS_TOO_BIG, "value: %zu bytes; at most %zu are allowed",
+                                writes[i].value_size, MANTIS_VALUE_MAX);
         *bytes += writes[i].key_size + (writes[i].value ? writes[i].value_size : 0);
         if (*bytes > MP_STORE_BATCH_BYTES_MAX)
-            return mp_fault_set(error, MANTIS_TOO_BIG, 0,
+            return mp_error_set(error, MANTIS_TOO_BIG,
                                 "batch: more than %zu bytes of keys and values; write it in parts",
                                 MP_STORE_BATCH_BYTES_MAX);
     }
@@ -92,8 +83,7 @@ static mantis_status check_writes(const mantis_write *writes, size_t count, size
 
 /* With the stripes held (S4). */
 static mantis_status write_locked(mantis_store *handle, const mantis_write *writes, size_t count,
-                                  size_t bytes, mantis_error *error)
-{
+                                  size_t bytes, mantis_error *error) {
     uint64_t version = 0;
     mantis_status status = mp_store_take_versions(handle->store, count, &version, error);
     if (status != MANTIS_OK) return status;
@@ -110,8 +100,7 @@ static mantis_status write_locked(mantis_store *handle, const mantis_write *writ
 }
 
 static mantis_status write_striped(mantis_store *handle, const mantis_write *writes, size_t count,
-                                   size_t bytes, mantis_error *error)
-{
+                                   size_t bytes, mantis_error *error) {
     mp_lock *locks = handle->store->stripes;
     mantis_status status;
     if (count == 1) {
@@ -131,8 +120,7 @@ static mantis_status write_striped(mantis_store *handle, const mantis_write *wri
 
 /* Acknowledged once the kernel has it. */
 static mantis_status write_direct(mantis_store *handle, const mantis_write *writes, size_t count,
-                                  size_t bytes, mantis_error *error)
-{
+                                  size_t bytes, mantis_error *error) {
     mp_store *store = handle->store;
     mantis_status status = mp_store_check_fence(store, error);
     if (status != MANTIS_OK) return status;
@@ -148,8 +136,7 @@ static mantis_status write_direct(mantis_store *handle, const mantis_write *writ
 }
 
 mantis_status mp_handle_write(mantis_store *handle, const mantis_write *writes, size_t count,
-                              mantis_durability durability, mantis_error *error)
-{
+                              mantis_durability durability, mantis_error *error) {
     size_t bytes = 0;
     mantis_status status = check_writes(writes, count, &bytes, error);
     if (status != MANTIS_OK || count == 0) return status;
@@ -168,14 +155,12 @@ mantis_status mp_handle_write(mantis_store *handle, const mantis_write *writes, 
 
 /* ---- read ---- */
 
-static mantis_status not_found(mantis_error *error)
-{
-    return mp_fault_set(error, MANTIS_NOT_FOUND, 0, "there is no such key");
+static mantis_status not_found(mantis_error *error) {
+    return mp_error_set(error, MANTIS_NOT_FOUND, "there is no such key");
 }
 
-static mantis_status damaged(mantis_error *error)
-{
-    return mp_fault_set(error, MANTIS_CORRUPT, 0,
+static mantis_status damaged(mantis_error *error) {
+    return mp_error_set(error, MANTIS_CORRUPT,
                         "store: a stored value is not what was written; restore the directory "
                         "from a copy");
 }
@@ -183,8 +168,7 @@ static mantis_status damaged(mantis_error *error)
 /* Read the record of a key. With OK, *pin holds it. */
 static mantis_status read_record(mantis_store *handle, const void *key, size_t key_size,
                                  rocksdb_pinnableslice_t **pin, mp_record *record,
-                                 mantis_error *error)
-{
+                                 mantis_error *error) {
     mp_engine *engine = &handle->store->engine;
     char *message = NULL;
     rocksdb_pinnableslice_t *found = rocksdb_get_pinned(engine->db, engine->read, key, key_size,
@@ -202,11 +186,10 @@ static mantis_status read_record(mantis_store *handle, const void *key, size_t k
 }
 
 /* The value is a copy: it stays valid when the engine is exchanged or closed. */
-static mantis_status copy_value(const mp_record *record, mantis_value *out, mantis_error *error)
-{
+static mantis_status copy_value(const mp_record *record, mantis_value *out, mantis_error *error) {
     void *copy = malloc(record->value_size ? record->value_size : 1);
     if (!copy)
-        return mp_fault_set(error, MANTIS_NOMEM, 0, "store: no memory for a value of %zu bytes",
+        return mp_error_set(error, MANTIS_NOMEM, "store: no memory for a value of %zu bytes",
                             record->value_size);
     if (record->value_size > 0) memcpy(copy, record->value, record->value_size);
     *out = (mantis_value){.data = copy,
@@ -219,8 +202,7 @@ static mantis_status copy_value(const mp_record *record, mantis_value *out, mant
 }
 
 mantis_status mp_handle_get(mantis_store *handle, const void *key, size_t key_size,
-                            mantis_value *out, mantis_error *error)
-{
+                            mantis_value *out, mantis_error *error) {
     mantis_status status = check_key(key_size, error);
     if (status == MANTIS_OK) status = enter(handle, error);
     if (status != MANTIS_OK) return status;
@@ -234,8 +216,7 @@ mantis_status mp_handle_get(mantis_store *handle, const void *key, size_t key_si
 }
 
 mantis_status mp_handle_exists(mantis_store *handle, const void *key, size_t key_size, bool *out,
-                               mantis_error *error)
-{
+                               mantis_error *error) {
     mantis_status status = check_key(key_size, error);
     if (status == MANTIS_OK) status = enter(handle, error);
     if (status != MANTIS_OK) return status;
@@ -248,7 +229,7 @@ mantis_status mp_handle_exists(mantis_store *handle, const void *key, size_t key
         *out = status == MANTIS_OK;
         return MANTIS_OK;
     }
-    return mp_fault_set(error, status, 0, "store: cannot read: %s", mantis_status_text(status));
+    return mp_error_set(error, status, "store: cannot read: %s", mantis_status_text(status));
 }
 
 /* ---- scan ---- */
@@ -260,8 +241,7 @@ typedef struct mp_scan {
 } mp_scan;
 
 /* Move on to the next entry that is to be seen. NULL in *key: there is none. */
-static mantis_status find_entry(mp_scan *scan, mantis_entry *entry, mantis_error *error)
-{
+static mantis_status find_entry(mp_scan *scan, mantis_entry *entry, mantis_error *error) {
     for (; rocksdb_iter_valid(scan->iterator); rocksdb_iter_next(scan->iterator)) {
         entry->key = rocksdb_iter_key(scan->iterator, &entry->key_size);
         if (entry->key_size < scan->prefix_size ||
@@ -284,8 +264,7 @@ static mantis_status find_entry(mp_scan *scan, mantis_entry *entry, mantis_error
 }
 
 /* Go to where the cursor stands, or to the first key with the prefix. */
-static void seek_start(mp_scan *scan, const mantis_cursor *cursor)
-{
+static void seek_start(mp_scan *scan, const mantis_cursor *cursor) {
     if (cursor && cursor->key) {
         rocksdb_iter_seek(scan->iterator, cursor->key, cursor->key_size);
         size_t size = 0;
@@ -302,8 +281,7 @@ static void seek_start(mp_scan *scan, const mantis_cursor *cursor)
 }
 
 /* Remember the entry as the last one seen. */
-static bool set_cursor(mantis_cursor *next, const mantis_entry *entry)
-{
+static bool set_cursor(mantis_cursor *next, const mantis_entry *entry) {
     void *copy = realloc(next->key, entry->key_size);
     if (!copy) return false;
     memcpy(copy, entry->key, entry->key_size);
@@ -314,15 +292,14 @@ static bool set_cursor(mantis_cursor *next, const mantis_entry *entry)
 
 /* Visit entries until one of the reasons to stop; *next is then behind the last one visited. */
 static mantis_status visit(mp_scan *scan, uint32_t limit, mantis_cursor *next,
-                           mantis_on_entry on_entry, void *arg, mantis_error *error)
-{
+                           mantis_on_entry on_entry, void *arg, mantis_error *error) {
     mantis_entry entry = {0};
     mantis_status status = find_entry(scan, &entry, error);
     bool goes_on = true;
     for (uint32_t seen = 0; status == MANTIS_OK && entry.key && goes_on;) {
         goes_on = on_entry(&entry, arg) && (++seen < limit || limit == 0);
         if (!goes_on && next && !set_cursor(next, &entry))
-            return mp_fault_set(error, MANTIS_NOMEM, 0, "store: no memory for a cursor");
+            return mp_error_set(error, MANTIS_NOMEM, "store: no memory for a cursor");
         rocksdb_iter_next(scan->iterator);
         status = find_entry(scan, &entry, error);
     }
@@ -332,13 +309,11 @@ static mantis_status visit(mp_scan *scan, uint32_t limit, mantis_cursor *next,
 
 mantis_status mp_handle_scan(mantis_store *handle, const void *prefix, size_t prefix_size,
                              uint32_t limit, mantis_cursor *cursor, mantis_on_entry on_entry,
-                             void *arg, mantis_error *error)
-{
+                             void *arg, mantis_error *error) {
     if (cursor && cursor->at_end) return MANTIS_OK;
     if (prefix_size > MANTIS_KEY_MAX)
-        return mp_fault_set(error, MANTIS_TOO_BIG, 0,
-                            "prefix: %zu bytes; a key has at most %zu bytes", prefix_size,
-                            MANTIS_KEY_MAX);
+        return mp_error_set(error, MANTIS_TOO_BIG, "prefix: %zu bytes; a key has at most %zu bytes",
+                            prefix_size, MANTIS_KEY_MAX);
     mantis_status status = enter(handle, error);
     if (status != MANTIS_OK) return status;
     mp_engine *engine = &handle->store->engine;
@@ -366,27 +341,23 @@ mantis_status mp_handle_scan(mantis_store *handle, const void *prefix, size_t pr
 /* ---- the public functions on a handle ---- */
 
 mantis_status mantis_store_set(mantis_store *store, const void *key, size_t key_size,
-                               const void *value, size_t value_size, mantis_error *error)
-{
+                               const void *value, size_t value_size, mantis_error *error) {
     mantis_write write = {key, key_size, value ? value : "", value_size};
     return mp_handle_write(store, &write, 1, MANTIS_DURABLE_DEFAULT, error);
 }
 
 mantis_status mantis_store_get(mantis_store *store, const void *key, size_t key_size,
-                               mantis_value *out, mantis_error *error)
-{
+                               mantis_value *out, mantis_error *error) {
     return mp_handle_get(store, key, key_size, out, error);
 }
 
 mantis_status mantis_store_delete(mantis_store *store, const void *key, size_t key_size,
-                                  mantis_error *error)
-{
+                                  mantis_error *error) {
     mantis_write write = {.key = key, .key_size = key_size};
     return mp_handle_write(store, &write, 1, MANTIS_DURABLE_DEFAULT, error);
 }
 
-mantis_status mantis_store_get_info(mantis_store *store, mantis_store_info *out)
-{
+mantis_status mantis_store_get_info(mantis_store *store, mantis_store_info *out) {
     mantis_error error = {0};
     mantis_status status = enter(store, &error);
     if (status == MANTIS_FORKED) return status;

@@ -5,8 +5,7 @@
 #include "base/clock.h"
 
 size_t mp_record_write_head(unsigned char head[MP_RECORD_HEAD_MAX], uint64_t version,
-                            int64_t expires_ms)
-{
+                            int64_t expires_ms) {
     head[0] = expires_ms ? MP_RECORD_EXPIRES : 0;
     mp_bytes_put_u64(head + 1, version);
     if (!expires_ms) return 9;
@@ -14,8 +13,7 @@ size_t mp_record_write_head(unsigned char head[MP_RECORD_HEAD_MAX], uint64_t ver
     return MP_RECORD_HEAD_MAX;
 }
 
-bool mp_record_read(const void *data, size_t size, mp_record *out)
-{
+bool mp_record_read(const void *data, size_t size, mp_record *out) {
     const unsigned char *bytes = data;
     if (size < 9 || (bytes[0] & ~MP_RECORD_EXPIRES) != 0) return false;
     size_t head = bytes[0] & MP_RECORD_EXPIRES ? MP_RECORD_HEAD_MAX : 9;
@@ -27,7 +25,6 @@ bool mp_record_read(const void *data, size_t size, mp_record *out)
     return true;
 }
 
-bool mp_record_is_expired(const mp_record *record)
-{
+bool mp_record_is_expired(const mp_record *record) {
     return record->expires_ms != 0 && record->expires_ms <= mp_clock_wall_ms();
 }

@@ -4,6 +4,7 @@
 #include "store/recovery.h"
 
 #include "base/bytes.h"
+#include "base/error.h"
 #include "store/crc32c.h"
 #include "store/fault.h"
 
@@ -42,13 +43,11 @@ typedef struct log_reader {
     uint64_t record_size;
 } log_reader;
 
-static uint32_t get_u32(const unsigned char *in)
-{
+static uint32_t get_u32(const unsigned char *in) {
     return (uint32_t)in[0] | (uint32_t)in[1] << 8 | (uint32_t)in[2] << 16 | (uint32_t)in[3] << 24;
 }
 
-static bool read_block(log_reader *reader)
-{
+static bool read_block(log_reader *reader) {
     reader->block_at += reader->block_size;
     reader->at = reader->block_size = 0;
     while (reader->block_size < BLOCK_SIZE) {
@@ -63,8 +62,7 @@ static bool read_block(log_reader *reader)
 }
 
 /* The next fragment's type, or 0 if there is none that is whole. */
-static int read_fragment(log_reader *reader, const unsigned char **data, size_t *size)
-{
+static int read_fragment(log_reader *reader, const unsigned char **data, size_t *size) {
     if (BLOCK_SIZE - reader->at < HEAD_SIZE || reader->at == reader->block_size) {
         /* what is left of a block is too small for a head, and filled with zeros */
         if (reader->block_size > 0 && reader->block_size < BLOCK_SIZE) return 0;
@@ -84,8 +82,7 @@ static int read_fragment(log_reader *reader, const unsigned char **data, size_t 
     return reader->has_unknown ? 0 : head[6];
 }
 
-static void add_to_beginning(log_reader *reader, const unsigned char *data, size_t size)
-{
+static void add_to_beginning(log_reader *reader, const unsigned char *data, size_t size) {
     size_t room = sizeof reader->beginning - reader->beginning_size;
     size_t step = size < room ? size : room;
     memcpy(reader->beginning + reader->beginning_size, data, step);
@@ -94,8 +91,7 @@ static void add_to_beginning(log_reader *reader, const unsigned char *data, size
 }
 
 /* Read one record. False: there is no whole one any more. */
-static bool read_record(log_reader *reader)
-{
+static bool read_record(log_reader *reader) {
     bool is_inside = false;
     reader->beginning_size = 0;
     reader->record_size = 0;
@@ -113,8 +109,7 @@ static bool read_record(log_reader *reader)
     return true;
 }
 
-static log_reader *open_reader(int directory_fd, const char *name)
-{
+static log_reader *open_reader(int directory_fd, const char *name) {
     log_reader *made = calloc(1, sizeof *made);
     if (!made) return NULL;
     made->fd = openat(directory_fd, name, O_RDWR | O_CLOEXEC);
@@ -123,8 +118,7 @@ static log_reader *open_reader(int directory_fd, const char *name)
     return NULL;
 }
 
-static void close_reader(log_reader *reader)
-{
+static void close_reader(log_reader *reader) {
     if (!reader) return;
     close(reader->fd);
     free(reader);
@@ -137,8 +131,7 @@ typedef struct log_standing {
     uint64_t sequence; /* of the last write that the tables may hold */
 } log_standing;
 
-static bool read_varint(const unsigned char **at, const unsigned char *end, uint64_t *out)
-{
+static bool read_varint(const unsigned char **at, const unsigned char *end, uint64_t *out) {
     *out = 0;
     for (unsigned shift = 0; *at < end && shift < 64; shift += 7) {
         unsigned char byte = *(*at)++;
@@ -149,8 +142,7 @@ static bool read_varint(const unsigned char **at, const unsigned char *end, uint
 }
 
 /* An edit begins with its numbers, in this order; what follows, files, is not for us. */
-static void read_edit(const unsigned char *at, size_t size, log_standing *out)
-{
+static void read_edit(const unsigned char *at, size_t size, log_standing *out) {
     const unsigned char *end = at + size;
     for (uint64_t tag, value; read_varint(&at, end, &tag) && read_varint(&at, end, &value);) {
         if (tag == TAG_COMPARATOR || tag == TAG_DATABASE_ID) {
@@ -167,8 +159,7 @@ static void read_edit(const unsigned char *at, size_t size, log_standing *out)
 }
 
 /* False: the manifest cannot be read; RocksDB will say what is wrong with it. */
-static bool read_manifest(const mp_directory *directory, log_standing *out)
-{
+static bool read_manifest(const mp_directory *directory, log_standing *out) {
     char name[64] = "data/";
     int fd = openat(directory->fd, "data/CURRENT", O_RDONLY | O_CLOEXEC);
     if (fd < 0) return false;
@@ -196,15 +187,13 @@ typedef struct log_line {
     bool is_broken; /* there was a gap: nothing after it counts */
 } log_line;
 
-static mantis_status fail(const char *doing, uint64_t number, mantis_error *error)
-{
+static mantis_status fail(const char *doing, uint64_t number, mantis_error *error) {
     int saved = errno;
     return mp_fault_set(error, mp_fault_of_errno(saved), saved, "store: cannot %s log %06llu: %s",
                         doing, (unsigned long long)number, strerror(saved));
 }
 
-static mantis_status set_aside(const log_line *line, uint64_t number, mantis_error *error)
-{
+static mantis_status set_aside(const log_line *line, uint64_t number, mantis_error *error) {
     char from[32], to[32];
     snprintf(from, sizeof from, "%06llu.log", (unsigned long long)number);
     snprintf(to, sizeof to, "%06llu.lost", (unsigned long long)number);
@@ -212,8 +201,7 @@ static mantis_status set_aside(const log_line *line, uint64_t number, mantis_err
 }
 
 /* Follow the writes in one log as long as they are consecutive. */
-static void follow(log_line *line, log_reader *log)
-{
+static void follow(log_line *line, log_reader *log) {
     uint64_t end = 0;
     while (read_record(log)) {
         if (log->record_size < RECORD_HEAD_SIZE) break;
@@ -230,8 +218,7 @@ static void follow(log_line *line, log_reader *log)
     log->valid_end = end;
 }
 
-static mantis_status check_log(log_line *line, uint64_t number, mantis_error *error)
-{
+static mantis_status check_log(log_line *line, uint64_t number, mantis_error *error) {
     char name[32];
     if (line->is_broken) return set_aside(line, number, error);
     snprintf(name, sizeof name, "%06llu.log", (unsigned long long)number);
@@ -244,7 +231,7 @@ static mantis_status check_log(log_line *line, uint64_t number, mantis_error *er
     follow(line, log);
     mantis_status result = MANTIS_OK;
     if (log->has_unknown)
-        result = mp_fault_set(error, MANTIS_UNSUPPORTED, 0,
+        result = mp_error_set(error, MANTIS_UNSUPPORTED,
                               "store: log %06llu has a record of an unknown kind; use the version "
                               "that wrote it",
                               (unsigned long long)number);
@@ -256,15 +243,13 @@ static mantis_status check_log(log_line *line, uint64_t number, mantis_error *er
     return result;
 }
 
-static int compare_numbers(const void *left, const void *right)
-{
+static int compare_numbers(const void *left, const void *right) {
     uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
     return (a > b) - (a < b);
 }
 
 /* The numbers of the logs that RocksDB will read, in order. */
-static uint32_t list_logs(DIR *list, uint64_t oldest, uint64_t numbers[LOGS_MAX])
-{
+static uint32_t list_logs(DIR *list, uint64_t oldest, uint64_t numbers[LOGS_MAX]) {
     uint32_t count = 0;
     for (struct dirent *entry; count < LOGS_MAX && (entry = readdir(list));) {
         char *end = NULL;
@@ -276,8 +261,7 @@ static uint32_t list_logs(DIR *list, uint64_t oldest, uint64_t numbers[LOGS_MAX]
     return count;
 }
 
-mantis_status mp_recovery_run(const mp_directory *directory, mantis_error *error)
-{
+mantis_status mp_recovery_run(const mp_directory *directory, mantis_error *error) {
     log_standing standing = {0};
     if (!read_manifest(directory, &standing)) return MANTIS_OK;
     DIR *list = opendir(directory->wal);

@@ -19,10 +19,7 @@ typedef struct mp_registry_entry {
 extern _Atomic uint32_t mp_registry_fork_count;
 
 /* How many forks lie between the first process and this one. */
-static inline uint32_t mp_registry_forks(void)
-{
-    return mp_load_relaxed(&mp_registry_fork_count);
-}
+static inline uint32_t mp_registry_forks(void) { return mp_load_relaxed(&mp_registry_fork_count); }
 
 /* One opens or closes at a time; the other functions are called between these two. */
 void mp_registry_acquire(void);

@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/error.h"
 #include "store/fault.h"
 #include "store/record.h"
 #include "store/recovery.h"
@@ -16,8 +17,7 @@
 
 /* ---- versions ---- */
 
-static mantis_status write_reservation(mp_store *store, uint64_t limit, mantis_error *error)
-{
+static mantis_status write_reservation(mp_store *store, uint64_t limit, mantis_error *error) {
     unsigned char bytes[8];
     mp_bytes_put_u64(bytes, limit);
     mantis_write write = {"", 0, bytes, sizeof bytes};
@@ -29,8 +29,7 @@ static mantis_status write_reservation(mp_store *store, uint64_t limit, mantis_e
 }
 
 /* Reserve versions so that those up to wanted are (S5): on disk first, then for use. */
-static mantis_status reserve_versions(mp_store *store, uint64_t wanted, mantis_error *error)
-{
+static mantis_status reserve_versions(mp_store *store, uint64_t wanted, mantis_error *error) {
     mantis_status status = MANTIS_OK;
     mp_lock_acquire(&store->versions_lock);
     if (wanted > mp_load_relaxed(&store->version_limit)) {
@@ -44,8 +43,7 @@ static mantis_status reserve_versions(mp_store *store, uint64_t wanted, mantis_e
 }
 
 mantis_status mp_store_take_versions(mp_store *store, size_t count, uint64_t *first,
-                                     mantis_error *error)
-{
+                                     mantis_error *error) {
     uint64_t version = mp_add_relaxed(&store->version_next, count);
     /* acquire: pairs with the release in reserve_versions() */
     if (mp_unlikely(version + count > mp_load_acquire(&store->version_limit))) {
@@ -56,8 +54,7 @@ mantis_status mp_store_take_versions(mp_store *store, size_t count, uint64_t *fi
     return MANTIS_OK;
 }
 
-static mantis_status load_versions(mp_store *store, mantis_error *error)
-{
+static mantis_status load_versions(mp_store *store, mantis_error *error) {
     uint64_t next = 1;
     char *message = NULL;
     rocksdb_pinnableslice_t *found = rocksdb_get_pinned(store->engine.db, store->engine.read, "", 0,
@@ -70,7 +67,7 @@ static mantis_status load_versions(mp_store *store, mantis_error *error)
     if (found && is_good) next = mp_bytes_get_u64(record.value);
     rocksdb_pinnableslice_destroy(found);
     if (!is_good || next == 0)
-        return mp_fault_set(error, MANTIS_CORRUPT, 0,
+        return mp_error_set(error, MANTIS_CORRUPT,
                             "store '%.120s' is damaged: its own record is not what was written; "
                             "restore the directory from a copy",
                             store->is_in_memory ? ":memory:" : store->directory.path);
@@ -81,8 +78,7 @@ static mantis_status load_versions(mp_store *store, mantis_error *error)
 
 /* ---- the fence ---- */
 
-mantis_status mp_store_check_fence(mp_store *store, mantis_error *error)
-{
+mantis_status mp_store_check_fence(mp_store *store, mantis_error *error) {
     /* acquire: pairs with the release in mp_store_fence() */
     uint32_t fence = mp_load_acquire(&store->fence);
     if (mp_likely(fence == MANTIS_OK)) return MANTIS_OK;
@@ -94,8 +90,7 @@ mantis_status mp_store_check_fence(mp_store *store, mantis_error *error)
     return (mantis_status)fence;
 }
 
-void mp_store_fence(mp_store *store, mantis_status status, const mantis_error *error)
-{
+void mp_store_fence(mp_store *store, mantis_status status, const mantis_error *error) {
     mp_lock_acquire(&store->fence_lock);
     if (mp_load_relaxed(&store->fence) == MANTIS_OK) {
         static const char prefix[] = "store: ";
@@ -112,8 +107,7 @@ void mp_store_fence(mp_store *store, mantis_status status, const mantis_error *e
 
 /* Exchange the engine. If it cannot be opened for writing, it is for reading, so that reads go on;
  * if not even that, they answer with the fence's error. */
-static mantis_status exchange_engine(mp_store *store, mantis_error *error)
-{
+static mantis_status exchange_engine(mp_store *store, mantis_error *error) {
     uint64_t wal_bytes = mp_wal_size_bytes(&store->wal);
     mp_engine_close(&store->engine);
     mp_wal_close(&store->wal);
@@ -132,8 +126,7 @@ static mantis_status exchange_engine(mp_store *store, mantis_error *error)
     return status;
 }
 
-bool mp_store_try_lift(mp_store *store)
-{
+bool mp_store_try_lift(mp_store *store) {
     if (store->is_in_memory || !mp_directory_has_room(&store->directory, ROOM_BYTES)) return false;
     if (!mp_guard_pause(&store->guard, PAUSE_PATIENCE_NS)) return false;
     mantis_error error = {0};
@@ -149,8 +142,7 @@ bool mp_store_try_lift(mp_store *store)
     return true;
 }
 
-mantis_status mp_store_sync(mp_store *store, mantis_error *error)
-{
+mantis_status mp_store_sync(mp_store *store, mantis_error *error) {
     if (store->is_in_memory) return MANTIS_OK;
     mantis_status status = mp_wal_sync(&store->wal, error);
     if (status == MANTIS_OK) return MANTIS_OK;
@@ -160,8 +152,7 @@ mantis_status mp_store_sync(mp_store *store, mantis_error *error)
     return status;
 }
 
-mantis_status mp_store_tend(mp_store *store, mantis_error *error)
-{
+mantis_status mp_store_tend(mp_store *store, mantis_error *error) {
     mantis_status status = mp_engine_check(&store->engine, error);
     if (status == MANTIS_OK) status = mp_store_sync(store, error);
     if (status != MANTIS_OK) return status;
@@ -176,8 +167,7 @@ mantis_status mp_store_tend(mp_store *store, mantis_error *error)
 /* ---- open and close ---- */
 
 /* Open the engine; a store whose disk is full is opened for reading, and fenced. */
-static mantis_status open_engine(mp_store *store, mantis_error *error)
-{
+static mantis_status open_engine(mp_store *store, mantis_error *error) {
     if (store->is_in_memory)
         return mp_engine_open(&store->engine, NULL, MP_ENGINE_CREATE, 0, error);
     mantis_status status = mp_recovery_run(&store->directory, error);
@@ -198,8 +188,7 @@ static mantis_status open_engine(mp_store *store, mantis_error *error)
     return status;
 }
 
-static mantis_status open_parts(mp_store *store, mantis_error *error)
-{
+static mantis_status open_parts(mp_store *store, mantis_error *error) {
     mantis_status status = mp_engine_init(&store->engine,
                                           store->is_in_memory ? NULL : &store->directory, error);
     if (status == MANTIS_OK) status = open_engine(store, error);
@@ -217,18 +206,16 @@ static mantis_status open_parts(mp_store *store, mantis_error *error)
     return status;
 }
 
-static void free_store(mp_store *store)
-{
+static void free_store(mp_store *store) {
     mp_engine_finish(&store->engine);
     mp_wal_close(&store->wal);
     mp_directory_close(&store->directory);
     free(store);
 }
 
-static mantis_status open_new(mp_store **out, const char *path, mantis_error *error)
-{
+static mantis_status open_new(mp_store **out, const char *path, mantis_error *error) {
     mp_store *store = aligned_alloc(MP_CACHE_LINE, sizeof *store);
-    if (!store) return mp_fault_set(error, MANTIS_NOMEM, 0, "store: out of memory");
+    if (!store) return mp_error_set(error, MANTIS_NOMEM, "store: out of memory");
     memset(store, 0, sizeof *store);
     store->is_in_memory = path == NULL;
     store->registered.born = mp_registry_forks();
@@ -246,8 +233,7 @@ static mantis_status open_new(mp_store **out, const char *path, mantis_error *er
     return MANTIS_OK;
 }
 
-mantis_status mp_store_open(mp_store **out, const char *path, mantis_error *error)
-{
+mantis_status mp_store_open(mp_store **out, const char *path, mantis_error *error) {
     mp_directory_id id = {0};
     mp_registry_acquire();
     mantis_status status = path ? mp_directory_find(path, &id, error) : MANTIS_OK;
@@ -268,8 +254,7 @@ mantis_status mp_store_open(mp_store **out, const char *path, mantis_error *erro
 
 /* Nobody else uses it any more. What is unsaved goes to disk; the next open continues with the
  * version after the last. */
-static void close_last(mp_store *store)
-{
+static void close_last(mp_store *store) {
     mp_syncer_stop(&store->syncer);
     mp_committer_finish(&store->committer);
     if (!store->is_in_memory && mp_store_check_fence(store, NULL) == MANTIS_OK)
@@ -277,8 +262,7 @@ static void close_last(mp_store *store)
     free_store(store);
 }
 
-void mp_store_close(mp_store *store)
-{
+void mp_store_close(mp_store *store) {
     if (!store || store->registered.born != mp_registry_forks()) return;
     mp_registry_acquire();
     mp_assert(store->registered.users > 0); /* closed once for each open */

@@ -1,20 +1,18 @@
 /* The thread behind a store. */
 #include "store/syncer.h"
 
+#include "base/error.h"
 #include "base/thread.h"
-#include "store/fault.h"
 #include "store/store.h"
 
-static void sleep_until(mp_syncer *syncer, int64_t due_ns)
-{
+static void sleep_until(mp_syncer *syncer, int64_t due_ns) {
     while (!mp_load_acquire(&syncer->is_stopping) && mp_clock_now_ns() < due_ns)
         mp_park_wait(&syncer->is_stopping, 0, due_ns);
 }
 
 /* One pass: sync what was written, and look after the versions and the fence. Answers when to come
  * again; MP_NEVER_NS: when something happens. */
-static int64_t tend(mp_syncer *syncer)
-{
+static int64_t tend(mp_syncer *syncer) {
     mp_store *store = syncer->store;
     mantis_error error = {0};
     if (mp_store_check_fence(store, NULL) == MANTIS_OK) {
@@ -35,8 +33,7 @@ static int64_t tend(mp_syncer *syncer)
     return mp_clock_after(mp_clock_now_ns(), MP_SYNC_RETRY_NS << syncer->failures);
 }
 
-static void run_thread(void *arg)
-{
+static void run_thread(void *arg) {
     mp_syncer *syncer = arg;
     int64_t again_ns = MP_NEVER_NS;
     while (!mp_load_acquire(&syncer->is_stopping)) {
@@ -56,22 +53,19 @@ static void run_thread(void *arg)
     mp_park_wake_all(has_stopped);
 }
 
-mantis_status mp_syncer_start(mp_syncer *syncer, mp_store *store, mantis_error *error)
-{
+mantis_status mp_syncer_start(mp_syncer *syncer, mp_store *store, mantis_error *error) {
     *syncer = (mp_syncer){.store = store};
     syncer->is_started = mp_thread_start("mantis-sync", run_thread, syncer);
     if (syncer->is_started) return MANTIS_OK;
-    return mp_fault_set(error, MANTIS_NOMEM, 0, "store: the system has no thread left");
+    return mp_error_set(error, MANTIS_NOMEM, "store: the system has no thread left");
 }
 
-void mp_syncer_wake(mp_syncer *syncer)
-{
+void mp_syncer_wake(mp_syncer *syncer) {
     mp_store_seq_cst(&syncer->has_work, 1);
     mp_park_wake_one(&syncer->has_work);
 }
 
-void mp_syncer_stop(mp_syncer *syncer)
-{
+void mp_syncer_stop(mp_syncer *syncer) {
     if (!syncer->is_started) return;
     mp_store_release(&syncer->is_stopping, 1);
     mp_park_wake_all(&syncer->is_stopping);

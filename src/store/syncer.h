@@ -34,8 +34,7 @@ void mp_syncer_stop(mp_syncer *syncer);
 void mp_syncer_wake(mp_syncer *syncer);
 
 /* Something was written: it is to be synced. */
-static inline void mp_syncer_post(mp_syncer *syncer)
-{
+static inline void mp_syncer_post(mp_syncer *syncer) {
     /* seq_cst: the write before it was a system call; pairs with the swap in run_thread(), so that
      * either this finds 0 or that sync includes the write */
     if (mp_unlikely(mp_load_seq_cst(&syncer->has_work) == 0)) mp_syncer_wake(syncer);

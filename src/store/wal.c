@@ -11,8 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-mantis_status mp_wal_open(mp_wal *wal, const char *path, mantis_error *error)
-{
+mantis_status mp_wal_open(mp_wal *wal, const char *path, mantis_error *error) {
     *wal = (mp_wal){.path = path};
     wal->locked.list = opendir(path);
     if (wal->locked.list) return MANTIS_OK;
@@ -21,23 +20,20 @@ mantis_status mp_wal_open(mp_wal *wal, const char *path, mantis_error *error)
 }
 
 /* The number in a name like 000012.log, or 0: RocksDB's numbers begin with 1. */
-static uint64_t number_of(const char *name)
-{
+static uint64_t number_of(const char *name) {
     char *end = NULL;
     if (name[0] < '0' || name[0] > '9') return 0;
     uint64_t number = strtoull(name, &end, 10);
     return strcmp(end, ".log") == 0 ? number : 0;
 }
 
-static int compare_files(const void *left, const void *right)
-{
+static int compare_files(const void *left, const void *right) {
     const mp_wal_file *a = left, *b = right;
     return (a->number > b->number) - (a->number < b->number);
 }
 
 /* The log files there are now, sorted; descriptors are carried over from the last list. */
-static mantis_status list_files(mp_wal *wal, mp_wal_file *files, uint32_t *count)
-{
+static mantis_status list_files(mp_wal *wal, mp_wal_file *files, uint32_t *count) {
     *count = 0;
     rewinddir(wal->locked.list);
     errno = 0;
@@ -52,8 +48,7 @@ static mantis_status list_files(mp_wal *wal, mp_wal_file *files, uint32_t *count
     return MANTIS_OK;
 }
 
-static void carry_over(mp_wal *wal, mp_wal_file *files, uint32_t count)
-{
+static void carry_over(mp_wal *wal, mp_wal_file *files, uint32_t count) {
     uint32_t at = 0;
     for (uint32_t i = 0; i < wal->locked.files_count; i++) {
         mp_wal_file *old = &wal->locked.files[i];
@@ -63,8 +58,7 @@ static void carry_over(mp_wal *wal, mp_wal_file *files, uint32_t count)
     }
 }
 
-static mantis_status fail(const mp_wal *wal, uint64_t number, mantis_error *error)
-{
+static mantis_status fail(const mp_wal *wal, uint64_t number, mantis_error *error) {
     int saved = errno;
     return mp_fault_set(error, mp_fault_of_errno(saved), saved,
                         "store: cannot sync '%.150s/%06llu.log': %s", wal->path,
@@ -72,8 +66,7 @@ static mantis_status fail(const mp_wal *wal, uint64_t number, mantis_error *erro
 }
 
 /* Sync one file. Answers -1 with errno if that failed, 1 if it is new to us, otherwise 0. */
-static int sync_file(mp_wal *wal, mp_wal_file *file, bool is_last)
-{
+static int sync_file(mp_wal *wal, mp_wal_file *file, bool is_last) {
     if (file->is_final) return 0;
     bool is_new = file->fd < 0;
     if (is_new) {
@@ -87,8 +80,7 @@ static int sync_file(mp_wal *wal, mp_wal_file *file, bool is_last)
     return is_new;
 }
 
-static mantis_status sync_locked(mp_wal *wal, mantis_error *error)
-{
+static mantis_status sync_locked(mp_wal *wal, mantis_error *error) {
     mp_wal_file files[MP_WAL_FILES_MAX];
     uint32_t count = 0, kept = 0;
     if (list_files(wal, files, &count) != MANTIS_OK)
@@ -112,24 +104,21 @@ static mantis_status sync_locked(mp_wal *wal, mantis_error *error)
     return status;
 }
 
-mantis_status mp_wal_sync(mp_wal *wal, mantis_error *error)
-{
+mantis_status mp_wal_sync(mp_wal *wal, mantis_error *error) {
     mp_lock_acquire(&wal->lock);
     mantis_status status = sync_locked(wal, error);
     mp_lock_release(&wal->lock);
     return status;
 }
 
-void mp_wal_close(mp_wal *wal)
-{
+void mp_wal_close(mp_wal *wal) {
     if (!wal->locked.list) return;
     for (uint32_t i = 0; i < wal->locked.files_count; i++) close(wal->locked.files[i].fd);
     closedir(wal->locked.list);
     *wal = (mp_wal){0};
 }
 
-uint64_t mp_wal_size_bytes(mp_wal *wal)
-{
+uint64_t mp_wal_size_bytes(mp_wal *wal) {
     uint64_t total = 0;
     mp_lock_acquire(&wal->lock);
     rewinddir(wal->locked.list);

@@ -6,8 +6,7 @@
 
 #include <pthread.h>
 
-static void check_value(mantis_store *handle, const char *key, const char *expected)
-{
+static void check_value(mantis_store *handle, const char *key, const char *expected) {
     mantis_value value = {0};
     mantis_error error = {0};
     mantis_status status = mantis_store_get(handle, key, strlen(key), &value, &error);
@@ -20,15 +19,13 @@ static void check_value(mantis_store *handle, const char *key, const char *expec
     value.free_owner(value.owner);
 }
 
-static void set(mantis_store *handle, const char *key, const char *value)
-{
+static void set(mantis_store *handle, const char *key, const char *value) {
     mantis_error error = {0};
     if (mantis_store_set(handle, key, strlen(key), value, strlen(value), &error) != MANTIS_OK)
         tap_fail(__FILE__, __LINE__, "set %s: %s", key, error.text);
 }
 
-static uint64_t version_of(mantis_store *handle, const char *key)
-{
+static uint64_t version_of(mantis_store *handle, const char *key) {
     mantis_value value = {0};
     check_equal(mantis_store_get(handle, key, strlen(key), &value, NULL), MANTIS_OK);
     uint64_t version = value.version;
@@ -38,8 +35,7 @@ static uint64_t version_of(mantis_store *handle, const char *key)
 
 /* ---- values ---- */
 
-static void set_get_delete(const char *path, bool group)
-{
+static void set_get_delete(const char *path, bool group) {
     opened store = open_store(path, group);
     check_value(store.handle, "a", NULL);
     set(store.handle, "a", "one");
@@ -60,16 +56,14 @@ static void set_get_delete(const char *path, bool group)
     close_store(&store);
 }
 
-TEST(what_was_set_is_there_until_it_is_deleted)
-{
+TEST(what_was_set_is_there_until_it_is_deleted) {
     set_get_delete(fresh_path("basic"), false);
     set_get_delete(fresh_path("basic"), true);
     set_get_delete(NULL, false);
     set_get_delete(NULL, true);
 }
 
-TEST(keys_and_values_are_any_bytes)
-{
+TEST(keys_and_values_are_any_bytes) {
     opened store = open_store(fresh_path("bytes"), false);
     unsigned char key[3], value[256];
     for (unsigned i = 0; i < sizeof value; i++) value[i] = (unsigned char)i;
@@ -88,8 +82,7 @@ TEST(keys_and_values_are_any_bytes)
     close_store(&store);
 }
 
-TEST(a_value_of_64_mib_and_a_key_of_64_kib_are_kept)
-{
+TEST(a_value_of_64_mib_and_a_key_of_64_kib_are_kept) {
     const char *path = fresh_path("large");
     opened store = open_store(path, false);
     unsigned char *value = malloc(MANTIS_VALUE_MAX + 1);
@@ -120,8 +113,7 @@ TEST(a_value_of_64_mib_and_a_key_of_64_kib_are_kept)
     remove_tree(path);
 }
 
-TEST(a_missing_key_leaves_the_result_untouched_and_says_so)
-{
+TEST(a_missing_key_leaves_the_result_untouched_and_says_so) {
     opened store = open_store(NULL, false);
     mantis_value value = {.size = 77};
     mantis_error error = {0};
@@ -133,8 +125,7 @@ TEST(a_missing_key_leaves_the_result_untouched_and_says_so)
 
 /* ---- batches ---- */
 
-TEST(a_batch_applies_all_its_writes_in_order)
-{
+TEST(a_batch_applies_all_its_writes_in_order) {
     for (int group = 0; group < 2; group++) {
         opened store = open_store(fresh_path("batch"), group);
         set(store.handle, "gone", "x");
@@ -154,8 +145,7 @@ TEST(a_batch_applies_all_its_writes_in_order)
     }
 }
 
-TEST(a_batch_with_one_bad_write_applies_none)
-{
+TEST(a_batch_with_one_bad_write_applies_none) {
     opened store = open_store(NULL, false);
     mantis_write writes[] = {{"a", 1, "1", 1}, {"", 0, "2", 1}};
     check_equal(mp_handle_write(store.handle, writes, 2, MANTIS_DURABLE_DEFAULT, NULL),
@@ -164,8 +154,7 @@ TEST(a_batch_with_one_bad_write_applies_none)
     close_store(&store);
 }
 
-TEST(a_batch_beyond_its_limit_is_refused)
-{
+TEST(a_batch_beyond_its_limit_is_refused) {
     opened store = open_store(NULL, false);
     char *value = calloc(1, MANTIS_VALUE_MAX);
     mantis_write writes[3] = {
@@ -184,8 +173,7 @@ TEST(a_batch_beyond_its_limit_is_refused)
 
 static _Atomic bool stop_writing;
 
-static void *write_together(void *arg)
-{
+static void *write_together(void *arg) {
     opened *store = arg;
     char keys[TOGETHER][8], value[8] = {0};
     mantis_write writes[TOGETHER];
@@ -205,16 +193,14 @@ typedef struct seen {
     int count;
 } seen;
 
-static bool compare_entry(const mantis_entry *entry, void *arg)
-{
+static bool compare_entry(const mantis_entry *entry, void *arg) {
     seen *all = arg;
     if (all->count++ == 0) memcpy(all->first, entry->value, 6);
     check(memcmp(all->first, entry->value, 6) == 0);
     return true;
 }
 
-TEST(a_scan_sees_batches_whole)
-{
+TEST(a_scan_sees_batches_whole) {
     opened a = open_store(fresh_path("whole"), false);
     opened b = {a.store, mp_handle_new(a.store, true)}, c = {a.store, mp_handle_new(a.store, 0)};
     pthread_t threads[2];
@@ -240,8 +226,7 @@ typedef struct listed {
     int stop_after;
 } listed;
 
-static bool list_entry(const mantis_entry *entry, void *arg)
-{
+static bool list_entry(const mantis_entry *entry, void *arg) {
     listed *list = arg;
     size_t length = strlen(list->text);
     snprintf(list->text + length, sizeof list->text - length, "%.*s ", (int)entry->key_size,
@@ -250,8 +235,7 @@ static bool list_entry(const mantis_entry *entry, void *arg)
 }
 
 static const char *scan(mantis_store *handle, const char *prefix, uint32_t limit,
-                        mantis_cursor *cursor, int stop_after)
-{
+                        mantis_cursor *cursor, int stop_after) {
     static listed list;
     list = (listed){.stop_after = stop_after};
     check(mp_handle_scan(handle, prefix, strlen(prefix), limit, cursor, list_entry, &list, NULL) ==
@@ -259,13 +243,11 @@ static const char *scan(mantis_store *handle, const char *prefix, uint32_t limit
     return list.text;
 }
 
-static void check_text(const char *text, const char *expected)
-{
+static void check_text(const char *text, const char *expected) {
     if (strcmp(text, expected) != 0) tap_fail(__FILE__, __LINE__, "'%s', not '%s'", text, expected);
 }
 
-TEST(a_scan_visits_the_keys_of_a_prefix_in_order_with_limit_and_cursor)
-{
+TEST(a_scan_visits_the_keys_of_a_prefix_in_order_with_limit_and_cursor) {
     opened store = open_store(fresh_path("scan"), false);
     static const char *const keys[] = {"b2", "a", "b", "b10", "c", "b\xff", "b1", NULL};
     for (int i = 0; keys[i]; i++) set(store.handle, keys[i], "v");
@@ -289,8 +271,7 @@ TEST(a_scan_visits_the_keys_of_a_prefix_in_order_with_limit_and_cursor)
     close_store(&store);
 }
 
-static bool write_more(const mantis_entry *entry, void *arg)
-{
+static bool write_more(const mantis_entry *entry, void *arg) {
     opened *store = arg;
     char key[16];
     snprintf(key, sizeof key, "s%.*sx", (int)entry->key_size - 1, (const char *)entry->key + 1);
@@ -300,8 +281,7 @@ static bool write_more(const mantis_entry *entry, void *arg)
     return true;
 }
 
-TEST(a_scan_sees_the_store_as_it_was_when_it_began)
-{
+TEST(a_scan_sees_the_store_as_it_was_when_it_began) {
     opened store = open_store(NULL, false);
     for (int i = 10; i < 60; i++) {
         char key[8];
@@ -314,8 +294,7 @@ TEST(a_scan_sees_the_store_as_it_was_when_it_began)
 
 /* ---- versions ---- */
 
-TEST(versions_grow_with_every_write_and_over_restarts)
-{
+TEST(versions_grow_with_every_write_and_over_restarts) {
     const char *path = fresh_path("versions");
     uint64_t last = 0;
     for (int round = 0; round < 4; round++) {
@@ -336,8 +315,7 @@ TEST(versions_grow_with_every_write_and_over_restarts)
     check_equal(last, 200); /* a clean close wastes none */
 }
 
-TEST(versions_are_reserved_before_they_are_given_out)
-{
+TEST(versions_are_reserved_before_they_are_given_out) {
     const char *path = fresh_path("reserve");
     opened store = open_store(path, false);
     uint64_t first = 0;
@@ -353,8 +331,7 @@ TEST(versions_are_reserved_before_they_are_given_out)
 #define THREADS 8
 #define SETS 400
 
-static void *set_many(void *arg)
-{
+static void *set_many(void *arg) {
     opened *self = arg;
     for (int i = 0; i < SETS; i++) {
         char key[16];
@@ -367,8 +344,7 @@ static void *set_many(void *arg)
     return NULL;
 }
 
-TEST(versions_of_a_key_grow_in_the_order_of_its_writes_with_both_kinds_of_writers)
-{
+TEST(versions_of_a_key_grow_in_the_order_of_its_writes_with_both_kinds_of_writers) {
     opened a = open_store(fresh_path("many"), false), all[THREADS];
     pthread_t threads[THREADS];
     for (int i = 0; i < THREADS; i++) {
@@ -384,8 +360,7 @@ TEST(versions_of_a_key_grow_in_the_order_of_its_writes_with_both_kinds_of_writer
 
 /* ---- who may open ---- */
 
-TEST(a_store_in_use_by_another_process_is_locked_and_names_it)
-{
+TEST(a_store_in_use_by_another_process_is_locked_and_names_it) {
     const char *path = fresh_path("locked");
     int ready[2], done[2];
     check(pipe(ready) == 0 && pipe(done) == 0);
@@ -411,8 +386,7 @@ TEST(a_store_in_use_by_another_process_is_locked_and_names_it)
     mp_store_close(store);
 }
 
-static void check_refused(const char *path, mantis_status status, const char *word)
-{
+static void check_refused(const char *path, mantis_status status, const char *word) {
     mp_store *store = NULL;
     mantis_error error = {0};
     check_equal(mp_store_open(&store, path, &error), status);
@@ -421,8 +395,7 @@ static void check_refused(const char *path, mantis_status status, const char *wo
     check(!store);
 }
 
-static void write_file(const char *directory, const char *name, const char *text)
-{
+static void write_file(const char *directory, const char *name, const char *text) {
     char path[FRESH_PATH_MAX + 32];
     snprintf(path, sizeof path, "%s/%s", directory, name);
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
@@ -430,8 +403,7 @@ static void write_file(const char *directory, const char *name, const char *text
     close(fd);
 }
 
-TEST(a_directory_that_is_not_ours_is_refused_and_left_as_it_is)
-{
+TEST(a_directory_that_is_not_ours_is_refused_and_left_as_it_is) {
     char path[FRESH_PATH_MAX];
     snprintf(path, sizeof path, "%s", fresh_path("foreign"));
     check(mkdir(path, 0777) == 0);
@@ -449,8 +421,7 @@ TEST(a_directory_that_is_not_ours_is_refused_and_left_as_it_is)
     check_refused(orphan, MANTIS_INVALID, "parent");
 }
 
-TEST(a_store_with_a_damaged_file_names_it)
-{
+TEST(a_store_with_a_damaged_file_names_it) {
     char path[FRESH_PATH_MAX];
     snprintf(path, sizeof path, "%s", fresh_path("marker"));
     opened store = open_store(path, false);
@@ -469,8 +440,7 @@ TEST(a_store_with_a_damaged_file_names_it)
     check_refused(path, MANTIS_CORRUPT, "MANIFEST-000099");
 }
 
-TEST(an_empty_directory_becomes_a_store_and_so_does_one_whose_creation_did_not_end)
-{
+TEST(an_empty_directory_becomes_a_store_and_so_does_one_whose_creation_did_not_end) {
     char path[FRESH_PATH_MAX];
     snprintf(path, sizeof path, "%s", fresh_path("empty"));
     check(mkdir(path, 0777) == 0);
@@ -486,8 +456,7 @@ TEST(an_empty_directory_becomes_a_store_and_so_does_one_whose_creation_did_not_e
     check(access(from, F_OK) == 0 && access(to, F_OK) != 0);
 }
 
-TEST(one_directory_under_two_names_is_one_store)
-{
+TEST(one_directory_under_two_names_is_one_store) {
     char path[FRESH_PATH_MAX], alias[FRESH_PATH_MAX + 8];
     snprintf(path, sizeof path, "%s", fresh_path("alias"));
     snprintf(alias, sizeof alias, "%s-link", path);
@@ -503,8 +472,7 @@ TEST(one_directory_under_two_names_is_one_store)
     close_store(&b);
 }
 
-TEST(stores_in_memory_are_each_their_own)
-{
+TEST(stores_in_memory_are_each_their_own) {
     opened a = open_store(NULL, false), b = open_store(NULL, false);
     set(a.handle, "a", "1");
     check_value(b.handle, "a", NULL);
@@ -515,8 +483,7 @@ TEST(stores_in_memory_are_each_their_own)
     close_store(&b);
 }
 
-TEST(a_child_made_by_fork_is_refused_and_may_open_a_store_of_its_own)
-{
+TEST(a_child_made_by_fork_is_refused_and_may_open_a_store_of_its_own) {
     opened store = open_store(fresh_path("forked"), false);
     set(store.handle, "a", "1");
     char own[FRESH_PATH_MAX], path[FRESH_PATH_MAX];
@@ -548,8 +515,7 @@ TEST(a_child_made_by_fork_is_refused_and_may_open_a_store_of_its_own)
 
 /* ---- DSNs ---- */
 
-static void check_dsn(const char *dsn, const char *directory, bool group)
-{
+static void check_dsn(const char *dsn, const char *directory, bool group) {
     mp_embedded_dsn parsed = {0};
     check_equal(mp_embedded_parse(dsn, &parsed, NULL), MANTIS_OK);
     check((!directory && !parsed.directory) || strcmp(directory, parsed.directory) == 0);
@@ -557,16 +523,14 @@ static void check_dsn(const char *dsn, const char *directory, bool group)
     free(parsed.directory);
 }
 
-static void check_bad_dsn(const char *dsn, const char *word)
-{
+static void check_bad_dsn(const char *dsn, const char *word) {
     mp_embedded_dsn parsed = {0};
     mantis_error error = {0};
     check_equal(mp_embedded_parse(dsn, &parsed, &error), MANTIS_INVALID);
     check_contains(error.text, word);
 }
 
-TEST(a_dsn_names_the_directory_and_the_kind_of_sync)
-{
+TEST(a_dsn_names_the_directory_and_the_kind_of_sync) {
     check_dsn("mantis:data", "data", false);
     check_dsn("mantis:/a/b c?sync=group", "/a/b c", true);
     check_dsn("mantis:x?sync=interval", "x", false);
@@ -582,8 +546,7 @@ TEST(a_dsn_names_the_directory_and_the_kind_of_sync)
     check_bad_dsn("mantis::disk:", ":memory:");
 }
 
-TEST(a_thousand_idle_handles_cost_at_most_8_kib_each)
-{
+TEST(a_thousand_idle_handles_cost_at_most_8_kib_each) {
     opened store = open_store(fresh_path("idle"), false);
     enum { HANDLES = 1000 };
     static mantis_store *handles[HANDLES];

@@ -27,14 +27,12 @@ typedef struct shared {
 static shared *common;
 static const char *path;
 
-static uint64_t key_of(uint32_t writer, uint64_t batch, uint32_t part)
-{
+static uint64_t key_of(uint32_t writer, uint64_t batch, uint32_t part) {
     return (uint64_t)(writer + 1) * 10000000000ull + batch * PARTS + part;
 }
 
 /* One batch: PARTS new keys, and one hot key that is overwritten again and again. */
-static mantis_status write_batch(mantis_store *handle, uint32_t writer, uint64_t batch)
-{
+static mantis_status write_batch(mantis_store *handle, uint32_t writer, uint64_t batch) {
     numbered made[PARTS + 1];
     mantis_write writes[PARTS + 1];
     for (uint32_t part = 0; part <= PARTS; part++) {
@@ -51,8 +49,7 @@ typedef struct writer_arg {
     uint32_t number;
 } writer_arg;
 
-static void *write_on(void *arg)
-{
+static void *write_on(void *arg) {
     writer_arg *self = arg;
     mantis_store *handle = mp_handle_new(self->store, self->number == 1);
     for (;;) {
@@ -64,8 +61,7 @@ static void *write_on(void *arg)
     return NULL;
 }
 
-static void write_until_killed(void)
-{
+static void write_until_killed(void) {
     mp_store *store = NULL;
     mantis_error error = {0};
     if (mp_store_open(&store, path, &error) != MANTIS_OK) {
@@ -82,8 +78,7 @@ static void write_until_killed(void)
 }
 
 /* How many parts of a batch are there; each must be whole, with a version above the last. */
-static uint32_t count_parts(mantis_store *handle, uint32_t writer, uint64_t batch)
-{
+static uint32_t count_parts(mantis_store *handle, uint32_t writer, uint64_t batch) {
     uint32_t found = 0;
     for (uint32_t part = 0; part < PARTS; part++) {
         int64_t round = round_of(handle, key_of(writer, batch, part), SIZE_MAX_HERE);
@@ -93,8 +88,7 @@ static uint32_t count_parts(mantis_store *handle, uint32_t writer, uint64_t batc
     return found;
 }
 
-static void check_writer(mantis_store *handle, uint32_t writer, uint64_t from)
-{
+static void check_writer(mantis_store *handle, uint32_t writer, uint64_t from) {
     uint64_t acknowledged = common->writers[writer].acknowledged;
     for (uint64_t batch = from; batch < acknowledged; batch++)
         if (count_parts(handle, writer, batch) != PARTS)
@@ -111,8 +105,7 @@ static void check_writer(mantis_store *handle, uint32_t writer, uint64_t from)
 }
 
 /* Versions grow, also over the crash: what is written now is above all there was. */
-static void check_versions(mantis_store *handle)
-{
+static void check_versions(mantis_store *handle) {
     mantis_value value = {0};
     check(mantis_store_set(handle, "version", 7, "", 0, NULL) == MANTIS_OK);
     check(mantis_store_get(handle, "version", 7, &value, NULL) == MANTIS_OK);
@@ -121,8 +114,7 @@ static void check_versions(mantis_store *handle)
     value.free_owner(value.owner);
 }
 
-static void look(const uint64_t from[WRITERS])
-{
+static void look(const uint64_t from[WRITERS]) {
     int64_t start_ns = mp_clock_now_ns();
     opened store = open_store(path, false);
     int64_t took_ns = mp_clock_now_ns() - start_ns;
@@ -132,8 +124,7 @@ static void look(const uint64_t from[WRITERS])
     close_store(&store);
 }
 
-static pid_t start_child(void (*run)(const uint64_t *), const uint64_t *from)
-{
+static pid_t start_child(void (*run)(const uint64_t *), const uint64_t *from) {
     fflush(stdout);
     pid_t child = fork();
     check(child >= 0);
@@ -144,22 +135,19 @@ static pid_t start_child(void (*run)(const uint64_t *), const uint64_t *from)
     _exit(0);
 }
 
-static void check_child(pid_t child)
-{
+static void check_child(pid_t child) {
     int status = 0;
     check(waitpid(child, &status, 0) == child);
     check_equal(WIFSIGNALED(status) ? WTERMSIG(status) : 0, 0);
     check_equal(WEXITSTATUS(status), 0);
 }
 
-static uint64_t acknowledged_sum(void)
-{
+static uint64_t acknowledged_sum(void) {
     return common->writers[0].acknowledged + common->writers[1].acknowledged;
 }
 
 /* Kill a writer: every third while it opens, the others after 100 writes and a random time. */
-static void write_and_kill(mp_random *random, uint32_t round)
-{
+static void write_and_kill(mp_random *random, uint32_t round) {
     uint64_t before = acknowledged_sum();
     pid_t child = start_child(NULL, NULL);
     if (round % 3 == 2) {
@@ -178,8 +166,7 @@ static void write_and_kill(mp_random *random, uint32_t round)
     check(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
-TEST(a_killed_writer_loses_nothing_acknowledged_and_tears_nothing)
-{
+TEST(a_killed_writer_loses_nothing_acknowledged_and_tears_nothing) {
     uint32_t rounds = tap_is_long() ? 200 : 30;
     const char *wanted = getenv("MANTIS_TEST_ROUNDS");
     if (wanted) rounds = (uint32_t)strtoul(wanted, NULL, 10);

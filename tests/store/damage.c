@@ -17,8 +17,7 @@
 
 enum outcome { CLEAN_ERROR = 10, PREFIX, EVERYTHING, WRONG };
 
-static void tell(const char *format, uint64_t a, int64_t b, int64_t c)
-{
+static void tell(const char *format, uint64_t a, int64_t b, int64_t c) {
     printf("# ");
     printf(format, a, b, c);
     printf("\n");
@@ -26,15 +25,13 @@ static void tell(const char *format, uint64_t a, int64_t b, int64_t c)
 }
 
 /* The last write to that key before write `end`; -1: none. */
-static int64_t round_before(uint64_t key, uint64_t end)
-{
+static int64_t round_before(uint64_t key, uint64_t end) {
     if (end <= key) return -1;
     return (int64_t)((end - 1 - key) / KEYS * KEYS + key);
 }
 
 /* Every key is as it was after some first part of the history, or cannot be read. */
-static enum outcome judge(mantis_store *handle)
-{
+static enum outcome judge(mantis_store *handle) {
     int64_t found[KEYS], highest = -1;
     bool has_error = false;
     for (uint64_t key = 0; key < KEYS; key++) {
@@ -57,15 +54,13 @@ static enum outcome judge(mantis_store *handle)
     return highest + 1 == WRITES ? EVERYTHING : PREFIX;
 }
 
-static bool count_entry(const mantis_entry *entry, void *arg)
-{
+static bool count_entry(const mantis_entry *entry, void *arg) {
     (void)entry;
     ++*(uint64_t *)arg;
     return true;
 }
 
-static enum outcome open_and_judge(const char *path)
-{
+static enum outcome open_and_judge(const char *path) {
     opened store = {0};
     mantis_error error = {0};
     mantis_status status = mp_store_open(&store.store, path, &error);
@@ -83,8 +78,7 @@ static enum outcome open_and_judge(const char *path)
 /* ---- a store to damage ---- */
 
 /* Write the history; killed: the process ends without closing. */
-static void write_history(const char *path, bool killed)
-{
+static void write_history(const char *path, bool killed) {
     opened store = open_store(path, false);
     for (uint64_t i = 0; i < WRITES; i++) {
         numbered made;
@@ -104,8 +98,7 @@ static void write_history(const char *path, bool killed)
     exit(0);
 }
 
-static int run_child(const char *path, int what)
-{
+static int run_child(const char *path, int what) {
     fflush(stdout);
     pid_t child = fork();
     check(child >= 0);
@@ -123,8 +116,7 @@ static int run_child(const char *path, int what)
 static char files[FILES_MAX][64];
 static uint32_t files_count;
 
-static void list_files(const char *root, const char *below)
-{
+static void list_files(const char *root, const char *below) {
     char path[512];
     snprintf(path, sizeof path, "%s/%s", root, below);
     DIR *list = opendir(path);
@@ -139,13 +131,9 @@ static void list_files(const char *root, const char *below)
     closedir(list);
 }
 
-static int compare_names(const void *left, const void *right)
-{
-    return strcmp(left, right);
-}
+static int compare_names(const void *left, const void *right) { return strcmp(left, right); }
 
-static void copy_file(const char *from, const char *to)
-{
+static void copy_file(const char *from, const char *to) {
     static char bytes[1 << 20];
     int in = open(from, O_RDONLY), out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     check(in >= 0 && out >= 0);
@@ -155,8 +143,7 @@ static void copy_file(const char *from, const char *to)
     close(out);
 }
 
-static void copy_store(const char *from, const char *to)
-{
+static void copy_store(const char *from, const char *to) {
     char source[512], target[512];
     static const char *const parts[] = {"", "/data", "/wal", NULL};
     for (int i = 0; parts[i]; i++) {
@@ -177,16 +164,14 @@ static const char *const damages[] = {"one bit turned", "64 bytes of noise", "51
                                       "emptied",        "a byte inserted",   "4 KiB zeroed"};
 #define DAMAGES (sizeof damages / sizeof *damages)
 
-static void overwrite(int fd, uint64_t at, size_t count, mp_random *random)
-{
+static void overwrite(int fd, uint64_t at, size_t count, mp_random *random) {
     for (size_t i = 0; i < count; i++) {
         unsigned char byte = random ? (unsigned char)mp_random_next(random) : 0;
         check(pwrite(fd, &byte, 1, (off_t)(at + i)) == 1);
     }
 }
 
-static void insert_byte(int fd, uint64_t at, uint64_t size)
-{
+static void insert_byte(int fd, uint64_t at, uint64_t size) {
     char *rest = malloc(size - at + 1);
     check(rest && pread(fd, rest, size - at, (off_t)at) == (ssize_t)(size - at));
     check(pwrite(fd, "x", 1, (off_t)at) == 1);
@@ -195,8 +180,7 @@ static void insert_byte(int fd, uint64_t at, uint64_t size)
 }
 
 /* Damage one file as the seed says; describe it. */
-static void damage(const char *root, uint64_t seed, char *text, size_t text_size)
-{
+static void damage(const char *root, uint64_t seed, char *text, size_t text_size) {
     mp_random random;
     mp_random_start(&random, seed + 1);
     for (int i = 0; i < 4; i++) mp_random_next(&random);
@@ -232,8 +216,7 @@ static void damage(const char *root, uint64_t seed, char *text, size_t text_size
     close(fd);
 }
 
-static void damage_many(bool killed)
-{
+static void damage_many(bool killed) {
     const char *memory = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : NULL;
     if (memory) setenv("TMPDIR", memory, 1); /* a thousand copies are made */
     char origin[FRESH_PATH_MAX], copy[FRESH_PATH_MAX], text[256];
@@ -269,13 +252,11 @@ static void damage_many(bool killed)
     check_equal(bad, 0);
 }
 
-TEST(a_damaged_store_that_was_closed_is_a_clean_error_or_a_consistent_prefix)
-{
+TEST(a_damaged_store_that_was_closed_is_a_clean_error_or_a_consistent_prefix) {
     damage_many(false);
 }
 
-TEST(a_damaged_store_of_a_killed_process_is_a_clean_error_or_a_consistent_prefix)
-{
+TEST(a_damaged_store_of_a_killed_process_is_a_clean_error_or_a_consistent_prefix) {
     damage_many(true);
 }
 

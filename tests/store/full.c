@@ -14,8 +14,7 @@
 
 static char disk[FRESH_PATH_MAX], store_path[FRESH_PATH_MAX + 8], filler_path[FRESH_PATH_MAX + 8];
 
-static bool write_text(const char *path, const char *text)
-{
+static bool write_text(const char *path, const char *text) {
     int fd = open(path, O_WRONLY);
     bool is_written = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
     if (fd >= 0) close(fd);
@@ -23,8 +22,7 @@ static bool write_text(const char *path, const char *text)
 }
 
 /* As root a namespace of mounts is enough; others need one of users, too. */
-static bool enter_namespace(void)
-{
+static bool enter_namespace(void) {
     if (unshare(CLONE_NEWNS) == 0) return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
     char map[32];
     snprintf(map, sizeof map, "0 %u 1", (unsigned)getuid());
@@ -35,8 +33,7 @@ static bool enter_namespace(void)
 }
 
 /* A disk of that size, or skip the test. */
-static void mount_disk(size_t mib)
-{
+static void mount_disk(size_t mib) {
     snprintf(disk, sizeof disk, "%s", fresh_path("disk"));
     snprintf(store_path, sizeof store_path, "%s/store", disk);
     snprintf(filler_path, sizeof filler_path, "%s/filler", disk);
@@ -49,16 +46,14 @@ static void mount_disk(size_t mib)
     }
 }
 
-static size_t room_bytes(void)
-{
+static size_t room_bytes(void) {
     struct statvfs room;
     check(statvfs(disk, &room) == 0);
     return (size_t)room.f_bavail * room.f_frsize;
 }
 
 /* Fill the disk by another file until only that much is left. */
-static void fill_disk(size_t left_bytes)
-{
+static void fill_disk(size_t left_bytes) {
     static const char zeros[65536];
     int fd = open(filler_path, O_WRONLY | O_CREAT | O_APPEND, 0666);
     check(fd >= 0);
@@ -69,21 +64,16 @@ static void fill_disk(size_t left_bytes)
     close(fd);
 }
 
-static void free_disk(void)
-{
-    check(unlink(filler_path) == 0);
-}
+static void free_disk(void) { check(unlink(filler_path) == 0); }
 
 /* Set numbered keys until one is refused; that one's number. */
-static uint64_t write_until_refused(mantis_store *handle, uint64_t from, mantis_error *error)
-{
+static uint64_t write_until_refused(mantis_store *handle, uint64_t from, mantis_error *error) {
     uint64_t i = from;
     while (set_numbered(handle, i, 0, VALUE_SIZE_MAX, error) == MANTIS_OK) i++;
     return i;
 }
 
-static void check_all_there(mantis_store *handle, uint64_t count)
-{
+static void check_all_there(mantis_store *handle, uint64_t count) {
     for (uint64_t i = 0; i < count; i++)
         if (round_of(handle, i, VALUE_SIZE_MAX) != 0)
             tap_fail(__FILE__, __LINE__, "acknowledged key %" PRIu64 " of %" PRIu64 ": %" PRId64, i,
@@ -91,8 +81,7 @@ static void check_all_there(mantis_store *handle, uint64_t count)
 }
 
 /* Nanoseconds until a write is taken again, or LIFT_NS. */
-static int64_t wait_for_writes(mantis_store *handle, uint64_t i)
-{
+static int64_t wait_for_writes(mantis_store *handle, uint64_t i) {
     int64_t start_ns = mp_clock_now_ns();
     while (mp_clock_now_ns() - start_ns < LIFT_NS) {
         if (set_numbered(handle, i, 0, VALUE_SIZE_MAX, NULL) == MANTIS_OK)
@@ -102,8 +91,7 @@ static int64_t wait_for_writes(mantis_store *handle, uint64_t i)
     return LIFT_NS;
 }
 
-static bool has_info_log(const char *path)
-{
+static bool has_info_log(const char *path) {
     DIR *list = opendir(path);
     bool found = false;
     for (struct dirent *entry; list && (entry = readdir(list));)
@@ -112,8 +100,7 @@ static bool has_info_log(const char *path)
     return found;
 }
 
-static uint32_t count_logs(void)
-{
+static uint32_t count_logs(void) {
     char path[FRESH_PATH_MAX + 16];
     snprintf(path, sizeof path, "%s/wal", store_path);
     DIR *list = opendir(path);
@@ -125,8 +112,7 @@ static uint32_t count_logs(void)
 }
 
 /* Write until refused, make room, and see that everything is there all the time. */
-static void write_refuse_recover(opened *store, uint64_t count, bool group)
-{
+static void write_refuse_recover(opened *store, uint64_t count, bool group) {
     mantis_error error = {0};
     count = write_until_refused(store->handle, count, &error);
     check_equal(error.status, MANTIS_FULL);
@@ -152,8 +138,7 @@ static void write_refuse_recover(opened *store, uint64_t count, bool group)
     close_store(store);
 }
 
-static void fill_the_log(size_t disk_mib, bool group)
-{
+static void fill_the_log(size_t disk_mib, bool group) {
     mount_disk(disk_mib);
     opened store = open_store(store_path, group);
     char data[FRESH_PATH_MAX + 16];
@@ -164,8 +149,7 @@ static void fill_the_log(size_t disk_mib, bool group)
 }
 
 /* The log has room, the table that is due has not. */
-static void fill_a_table(bool group)
-{
+static void fill_a_table(bool group) {
     mount_disk(64);
     opened store = open_store(store_path, group);
     uint64_t count = 0;
@@ -183,25 +167,13 @@ static void fill_a_table(bool group)
     write_refuse_recover(&store, count, group);
 }
 
-TEST(a_disk_full_in_the_log_refuses_writes_loses_nothing_and_recovers)
-{
-    fill_the_log(16, false);
-}
+TEST(a_disk_full_in_the_log_refuses_writes_loses_nothing_and_recovers) { fill_the_log(16, false); }
 
-TEST(a_disk_full_in_the_log_of_a_group_store_recovers)
-{
-    fill_the_log(8, true);
-}
+TEST(a_disk_full_in_the_log_of_a_group_store_recovers) { fill_the_log(8, true); }
 
-TEST(a_disk_full_in_a_table_refuses_writes_loses_nothing_and_recovers)
-{
-    fill_a_table(false);
-}
+TEST(a_disk_full_in_a_table_refuses_writes_loses_nothing_and_recovers) { fill_a_table(false); }
 
-TEST(a_disk_full_in_a_table_of_a_group_store_recovers)
-{
-    fill_a_table(true);
-}
+TEST(a_disk_full_in_a_table_of_a_group_store_recovers) { fill_a_table(true); }
 
 /* ---- many at once ---- */
 
@@ -215,8 +187,7 @@ typedef struct writer {
     _Atomic uint32_t *refused;
 } writer;
 
-static void *write_on(void *arg)
-{
+static void *write_on(void *arg) {
     writer *self = arg;
     mantis_store *handle = mp_handle_new(self->store, self->number % 2 == 1);
     uint64_t i = 0;
@@ -237,15 +208,13 @@ static void *write_on(void *arg)
     return NULL;
 }
 
-static bool count_entry(const mantis_entry *entry, void *arg)
-{
+static bool count_entry(const mantis_entry *entry, void *arg) {
     (void)entry;
     ++*(uint64_t *)arg;
     return true;
 }
 
-TEST(many_writers_of_both_kinds_survive_a_disk_that_fills_again_and_again)
-{
+TEST(many_writers_of_both_kinds_survive_a_disk_that_fills_again_and_again) {
     mount_disk(256);
     opened store = open_store(store_path, false);
     static writer writers[WRITERS];
@@ -281,8 +250,7 @@ TEST(many_writers_of_both_kinds_survive_a_disk_that_fills_again_and_again)
     close_store(&store);
 }
 
-TEST(a_store_on_a_full_disk_opens_for_reading)
-{
+TEST(a_store_on_a_full_disk_opens_for_reading) {
     mount_disk(16);
     opened store = open_store(store_path, false);
     for (uint64_t i = 0; i < 1000; i++)
@@ -298,8 +266,7 @@ TEST(a_store_on_a_full_disk_opens_for_reading)
     close_store(&store);
 }
 
-TEST(a_new_store_on_a_full_disk_is_refused_with_full)
-{
+TEST(a_new_store_on_a_full_disk_is_refused_with_full) {
     mount_disk(4);
     fill_disk(0);
     mp_store *store = NULL;

@@ -21,8 +21,7 @@
 #define note(...) (printf("# " __VA_ARGS__), printf("\n"), fflush(stdout), (void)0)
 
 /* A path below TMPDIR that is not there yet. */
-__attribute__((unused)) static const char *fresh_path(const char *name)
-{
+__attribute__((unused)) static const char *fresh_path(const char *name) {
     static char path[FRESH_PATH_MAX];
     const char *base = getenv("TMPDIR");
     snprintf(path, sizeof path, "%s/%s-%d-XXXXXX", base ? base : "/tmp", name, (int)getpid());
@@ -32,8 +31,7 @@ __attribute__((unused)) static const char *fresh_path(const char *name)
 }
 
 /* Remove a directory and what is in it. */
-__attribute__((unused)) static void remove_tree(const char *path)
-{
+__attribute__((unused)) static void remove_tree(const char *path) {
     DIR *list = opendir(path);
     if (!list) {
         unlink(path);
@@ -56,8 +54,7 @@ typedef struct opened {
     mantis_store *handle;
 } opened;
 
-__attribute__((unused)) static opened open_store(const char *path, bool group)
-{
+__attribute__((unused)) static opened open_store(const char *path, bool group) {
     opened out = {0};
     mantis_error error = {0};
     if (mp_store_open(&out.store, path, &error) != MANTIS_OK)
@@ -67,8 +64,7 @@ __attribute__((unused)) static opened open_store(const char *path, bool group)
     return out;
 }
 
-__attribute__((unused)) static void close_store(opened *closed)
-{
+__attribute__((unused)) static void close_store(opened *closed) {
     mp_handle_free(closed->handle);
     mp_store_close(closed->store);
     *closed = (opened){0};
@@ -87,8 +83,7 @@ typedef struct numbered {
 
 /* The value of number i as of its given round: 16 to size_max bytes that only it has. */
 __attribute__((unused)) static void make_numbered(numbered *out, uint64_t i, uint64_t round,
-                                                  size_t size_max)
-{
+                                                  size_t size_max) {
     out->key_size = (size_t)snprintf(out->key, sizeof out->key, "k%012" PRIu64, i);
     mp_random random;
     mp_random_start(&random, i * 2654435761u + round * 40503u + 1);
@@ -104,8 +99,7 @@ __attribute__((unused)) static void make_numbered(numbered *out, uint64_t i, uin
 
 __attribute__((unused)) static mantis_status set_numbered(mantis_store *handle, uint64_t i,
                                                           uint64_t round, size_t size_max,
-                                                          mantis_error *error)
-{
+                                                          mantis_error *error) {
     numbered made;
     make_numbered(&made, i, round, size_max);
     return mantis_store_set(handle, made.key, made.key_size, made.value, made.value_size, error);
@@ -113,8 +107,7 @@ __attribute__((unused)) static mantis_status set_numbered(mantis_store *handle, 
 
 /* Which round of number i the store has; -1: none, -2: a value that was never written,
  * -3: an error. */
-__attribute__((unused)) static int64_t round_of(mantis_store *handle, uint64_t i, size_t size_max)
-{
+__attribute__((unused)) static int64_t round_of(mantis_store *handle, uint64_t i, size_t size_max) {
     numbered made;
     make_numbered(&made, i, 0, size_max);
     mantis_value value = {0};

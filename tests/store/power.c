@@ -30,8 +30,7 @@ static char live[FRESH_PATH_MAX], image[FRESH_PATH_MAX], built[FRESH_PATH_MAX];
 
 /* ---- the writer ---- */
 
-static int write_history(const char *path, bool group, int fd)
-{
+static int write_history(const char *path, bool group, int fd) {
     shared *common = mmap(NULL, sizeof *common, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (common == MAP_FAILED) return 2;
     opened store = open_store(path, group);
@@ -46,8 +45,7 @@ static int write_history(const char *path, bool group, int fd)
     }
 }
 
-static pid_t start_writer(bool group, int fd)
-{
+static pid_t start_writer(bool group, int fd) {
     fflush(stdout);
     pid_t child = fork();
     check(child >= 0);
@@ -62,8 +60,7 @@ static pid_t start_writer(bool group, int fd)
 }
 
 /* Write for a random time; how much was acknowledged at the cut. */
-static uint64_t write_and_cut(mp_random *random, bool group, shared *common, int fd)
-{
+static uint64_t write_and_cut(mp_random *random, bool group, shared *common, int fd) {
     pid_t child = start_writer(group, fd);
     uint64_t before = common->acknowledged;
     for (int i = 0; i < 20000 && common->acknowledged < before + 100; i++) usleep(500);
@@ -77,14 +74,12 @@ static uint64_t write_and_cut(mp_random *random, bool group, shared *common, int
 
 /* ---- images ---- */
 
-static uint64_t size_of(const char *path)
-{
+static uint64_t size_of(const char *path) {
     struct stat status;
     return stat(path, &status) == 0 ? (uint64_t)status.st_size : 0;
 }
 
-static void copy_bytes(const char *from, const char *to, uint64_t from_at, uint64_t to_at)
-{
+static void copy_bytes(const char *from, const char *to, uint64_t from_at, uint64_t to_at) {
     static char bytes[1 << 16];
     int in = open(from, O_RDONLY), out = open(to, O_WRONLY | O_CREAT, 0666);
     check(out >= 0);
@@ -100,8 +95,7 @@ static void copy_bytes(const char *from, const char *to, uint64_t from_at, uint6
 }
 
 /* Pages of zeros where nothing had been synced: written out of order, and not all of them. */
-static void zero_pages(const char *path, uint64_t from, uint64_t to, mp_random *random)
-{
+static void zero_pages(const char *path, uint64_t from, uint64_t to, mp_random *random) {
     static const char zeros[PAGE];
     int fd = open(path, O_WRONLY);
     check(fd >= 0);
@@ -114,8 +108,7 @@ static void zero_pages(const char *path, uint64_t from, uint64_t to, mp_random *
 }
 
 /* A file with this inode: what was synced, and with a random number generator some of the rest. */
-static void build_file(uint64_t inode, const char *to, mp_random *random)
-{
+static void build_file(uint64_t inode, const char *to, mp_random *random) {
     char object[FRESH_PATH_MAX + 64], grave[FRESH_PATH_MAX + 64];
     snprintf(object, sizeof object, "%s/objects/%" PRIu64, image, inode);
     snprintf(grave, sizeof grave, "%s/graves/%" PRIu64, image, inode);
@@ -132,8 +125,7 @@ static void build_directory(const char *from_live, uint64_t inode, const char *t
                             mp_random *random);
 
 static void build_entry(const char *from_live, char type, uint64_t inode, const char *name,
-                        const char *to, mp_random *random)
-{
+                        const char *to, mp_random *random) {
     char path[FRESH_PATH_MAX + 64], below[FRESH_PATH_MAX + 64];
     snprintf(path, sizeof path, "%.250s/%.60s", to, name);
     snprintf(below, sizeof below, "%.250s/%.60s", from_live, name);
@@ -146,8 +138,7 @@ static void build_entry(const char *from_live, char type, uint64_t inode, const 
 }
 
 /* Names that were not synced: any of them may be there. */
-static void add_live_names(const char *from_live, const char *to, mp_random *random)
-{
+static void add_live_names(const char *from_live, const char *to, mp_random *random) {
     DIR *list = opendir(from_live);
     for (struct dirent *entry; list && (entry = readdir(list));) {
         if (entry->d_name[0] == '.' || entry->d_type == DT_DIR) continue;
@@ -158,8 +149,7 @@ static void add_live_names(const char *from_live, const char *to, mp_random *ran
 }
 
 static void build_directory(const char *from_live, uint64_t inode, const char *to,
-                            mp_random *random)
-{
+                            mp_random *random) {
     char names[FRESH_PATH_MAX + 64], name[128], type;
     uint64_t below;
     check(mkdir(to, 0777) == 0);
@@ -171,8 +161,7 @@ static void build_directory(const char *from_live, uint64_t inode, const char *t
     if (random) add_live_names(from_live, to, random);
 }
 
-static void build_image(mp_random *random)
-{
+static void build_image(mp_random *random) {
     struct stat status;
     check(stat(live, &status) == 0);
     remove_tree(built);
@@ -181,15 +170,13 @@ static void build_image(mp_random *random)
 
 /* ---- judging ---- */
 
-static int64_t round_before(uint64_t key, uint64_t end)
-{
+static int64_t round_before(uint64_t key, uint64_t end) {
     if (end <= key) return -1;
     return (int64_t)((end - 1 - key) / KEYS * KEYS + key);
 }
 
 /* The image opens and shows a prefix of the history of at least that many writes. */
-static int judge(uint64_t at_least, uint64_t at_most)
-{
+static int judge(uint64_t at_least, uint64_t at_most) {
     opened store = open_store(built, false);
     int64_t found[KEYS], highest = -1;
     for (uint64_t key = 0; key < KEYS; key++) {
@@ -210,8 +197,7 @@ static int judge(uint64_t at_least, uint64_t at_most)
     return 0;
 }
 
-static void judge_in_child(uint64_t at_least, uint64_t at_most)
-{
+static void judge_in_child(uint64_t at_least, uint64_t at_most) {
     fflush(stdout);
     pid_t child = fork();
     check(child >= 0);
@@ -229,8 +215,7 @@ static void judge_in_child(uint64_t at_least, uint64_t at_most)
     }
 }
 
-static void prepare(int *fd, shared **common)
-{
+static void prepare(int *fd, shared **common) {
     const char *memory = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : NULL;
     if (memory) setenv("TMPDIR", memory, 1);
     char part[FRESH_PATH_MAX + 16];
@@ -249,8 +234,7 @@ static void prepare(int *fd, shared **common)
     check(*common != MAP_FAILED);
 }
 
-static void cut_many(bool group)
-{
+static void cut_many(bool group) {
     uint32_t cuts = tap_is_long() ? 60 : 6, images = tap_is_long() ? 80 : 12, total = 0;
     uint64_t lost = 0;
     mp_random random;
@@ -275,20 +259,14 @@ static void cut_many(bool group)
     note("%u cuts, %" PRIu64 " writes, %u images", cuts, lost, total);
 }
 
-TEST(group_loses_nothing_acknowledged_in_any_image_of_a_power_cut)
-{
-    cut_many(true);
-}
+TEST(group_loses_nothing_acknowledged_in_any_image_of_a_power_cut) { cut_many(true); }
 
-TEST(interval_shows_a_consistent_prefix_in_every_image_of_a_power_cut)
-{
-    cut_many(false);
-}
+TEST(interval_shows_a_consistent_prefix_in_every_image_of_a_power_cut) { cut_many(false); }
 
-int main(int count, char **words)
-{
+int main(int count, char **words) {
     if (count == 5 && strcmp(words[1], "--write") == 0)
-        return write_history(words[2], strcmp(words[3], "group") == 0, atoi(words[4]));
+        return write_history(words[2], strcmp(words[3], "group") == 0,
+                             (int)strtol(words[4], NULL, 10));
     if (count < 2) return 2;
     self = "/proc/self/exe";
     shim = words[1];

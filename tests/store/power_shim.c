@@ -25,22 +25,19 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static const char *root, *image;
 
-static void *find_real(const char *name)
-{
+static void *find_real(const char *name) {
     void *found = dlsym(RTLD_NEXT, name);
     if (!found) abort();
     return found;
 }
 
-__attribute__((constructor)) static void read_environment(void)
-{
+__attribute__((constructor)) static void read_environment(void) {
     root = getenv("MANTIS_POWER_ROOT");
     image = getenv("MANTIS_POWER_IMAGE");
 }
 
 /* The path of a descriptor below the root; false: it is not ours. */
-static int path_of(int fd, char path[PATH_SIZE])
-{
+static int path_of(int fd, char path[PATH_SIZE]) {
     if (!root || !image) return 0;
     char link[64];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
@@ -52,8 +49,7 @@ static int path_of(int fd, char path[PATH_SIZE])
            (path[root_length] == '/' || path[root_length] == 0);
 }
 
-static void copy_rest(int from, int to, off_t at)
-{
+static void copy_rest(int from, int to, off_t at) {
     static char bytes[1 << 16]; /* under lock */
     for (ssize_t n; (n = pread(from, bytes, sizeof bytes, at)) > 0; at += n)
         if (pwrite(to, bytes, (size_t)n, at) != n) abort();
@@ -61,8 +57,7 @@ static void copy_rest(int from, int to, off_t at)
 
 /* The file as it is now is on the disk. What is below the object's length was there before: all
  * files of a store are only ever appended to, or made anew. */
-static void keep_file(const char *path, ino_t inode)
-{
+static void keep_file(const char *path, ino_t inode) {
     char name[PATH_SIZE];
     snprintf(name, sizeof name, "%s/objects/%ju", image, (uintmax_t)inode);
     int (*real_open)(const char *, int, ...) = (int (*)(const char *, int, ...))find_real("open");
@@ -77,8 +72,7 @@ static void keep_file(const char *path, ino_t inode)
     close(to);
 }
 
-static void keep_directory(const char *path, ino_t inode)
-{
+static void keep_directory(const char *path, ino_t inode) {
     char name[PATH_SIZE], next[PATH_SIZE];
     snprintf(name, sizeof name, "%s/dirs/%ju", image, (uintmax_t)inode);
     snprintf(next, sizeof next, "%s/dirs/next", image);
@@ -93,8 +87,7 @@ static void keep_directory(const char *path, ino_t inode)
     if (fclose(out) != 0 || rename(next, name) != 0) abort();
 }
 
-static void keep(int fd)
-{
+static void keep(int fd) {
     char path[PATH_SIZE];
     struct stat status;
     int saved = errno;
@@ -108,8 +101,7 @@ static void keep(int fd)
 }
 
 /* Keep the inode of a new file from being used again. */
-static void bury(int fd)
-{
+static void bury(int fd) {
     char path[PATH_SIZE], grave[PATH_SIZE];
     struct stat status;
     int saved = errno;
@@ -120,24 +112,21 @@ static void bury(int fd)
     errno = saved;
 }
 
-int fsync(int fd)
-{
+int fsync(int fd) {
     int (*real)(int) = (int (*)(int))find_real("fsync");
     int rc = real(fd);
     if (rc == 0) keep(fd);
     return rc;
 }
 
-int fdatasync(int fd)
-{
+int fdatasync(int fd) {
     int (*real)(int) = (int (*)(int))find_real("fdatasync");
     int rc = real(fd);
     if (rc == 0) keep(fd);
     return rc;
 }
 
-static int open_with(const char *name, int at, const char *path, int flags, mode_t mode)
-{
+static int open_with(const char *name, int at, const char *path, int flags, mode_t mode) {
     int fd;
     if (strncmp(name, "openat", 6) == 0)
         fd = ((int (*)(int, const char *, int, ...))find_real(name))(at, path, flags, mode);
@@ -146,13 +135,11 @@ static int open_with(const char *name, int at, const char *path, int flags, mode
     return fd;
 }
 
-static mode_t mode_of(int flags, va_list args)
-{
+static mode_t mode_of(int flags, va_list args) {
     return flags & (O_CREAT | O_TMPFILE) ? (mode_t)va_arg(args, int) : 0;
 }
 
-int open(const char *path, int flags, ...)
-{
+int open(const char *path, int flags, ...) {
     va_list args;
     va_start(args, flags);
     mode_t mode = mode_of(flags, args);
@@ -160,8 +147,7 @@ int open(const char *path, int flags, ...)
     return open_with("open", 0, path, flags, mode);
 }
 
-int open64(const char *path, int flags, ...)
-{
+int open64(const char *path, int flags, ...) {
     va_list args;
     va_start(args, flags);
     mode_t mode = mode_of(flags, args);
@@ -169,8 +155,7 @@ int open64(const char *path, int flags, ...)
     return open_with("open64", 0, path, flags, mode);
 }
 
-int openat(int at, const char *path, int flags, ...)
-{
+int openat(int at, const char *path, int flags, ...) {
     va_list args;
     va_start(args, flags);
     mode_t mode = mode_of(flags, args);
@@ -178,8 +163,7 @@ int openat(int at, const char *path, int flags, ...)
     return open_with("openat", at, path, flags, mode);
 }
 
-int openat64(int at, const char *path, int flags, ...)
-{
+int openat64(int at, const char *path, int flags, ...) {
     va_list args;
     va_start(args, flags);
     mode_t mode = mode_of(flags, args);
