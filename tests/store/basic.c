@@ -358,6 +358,64 @@ TEST(versions_of_a_key_grow_in_the_order_of_its_writes_with_both_kinds_of_writer
     close_store(&a);
 }
 
+/* A write of one key that another thread has to finish. */
+typedef struct waiting_write {
+    mantis_store *handle;
+    mantis_write writes[2];
+    size_t count;
+    _Atomic bool is_done;
+} waiting_write;
+
+static void *write_waiting(void *arg) {
+    waiting_write *self = arg;
+    check(mp_handle_write(self->handle, self->writes, self->count, 0, NULL) == MANTIS_OK);
+    self->is_done = true;
+    return NULL;
+}
+
+TEST(every_write_waits_for_the_stripes_of_its_keys) {
+    opened store = open_store(fresh_path("stripes"), false);
+    mp_lock *stripe = &store.store->stripes[mp_stripes_find("key", 3)];
+    for (int kind = 0; kind < 4; kind++) { /* one or two keys, interval or group */
+        waiting_write write = {.handle = mp_handle_new(store.store, kind / 2),
+                               .writes = {{"key", 3, "v", 1}, {"other", 5, "v", 1}},
+                               .count = kind % 2 ? 2 : 1};
+        pthread_t thread;
+        mp_lock_acquire(stripe);
+        check(pthread_create(&thread, NULL, write_waiting, &write) == 0);
+        usleep(50000);
+        check(!write.is_done);
+        check_value(store.handle, "key", kind == 0 ? NULL : "v"); /* reads do not wait */
+        set(store.handle, "elsewhere", "v");
+        mp_lock_release(stripe);
+        pthread_join(thread, NULL);
+        check(write.is_done);
+        mp_handle_free(write.handle);
+    }
+    close_store(&store);
+}
+
+/* ---- the guard ---- */
+
+TEST(a_pause_waits_for_everybody_inside_and_keeps_others_out) {
+    mp_guard guard = {0};
+    mp_guard_entry one = {0}, two = {0};
+    mp_guard_add(&guard, &one);
+    mp_guard_add(&guard, &two);
+    mp_guard_acquire(&guard, &one);
+    mp_guard_acquire(&guard, &one); /* again, from inside */
+    check(!mp_guard_pause(&guard, 20 * MP_NS_PER_MS));
+    mp_guard_release(&one);
+    check(!mp_guard_pause(&guard, 20 * MP_NS_PER_MS));
+    mp_guard_acquire(&guard, &two); /* open again after a pause in vain */
+    mp_guard_release(&two);
+    mp_guard_release(&one);
+    check(mp_guard_pause(&guard, 20 * MP_NS_PER_MS));
+    mp_guard_resume(&guard);
+    mp_guard_remove(&guard, &one);
+    mp_guard_remove(&guard, &two);
+}
+
 /* ---- who may open ---- */
 
 TEST(a_store_in_use_by_another_process_is_locked_and_names_it) {

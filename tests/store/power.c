@@ -8,7 +8,7 @@
  * The writes are a line of history, as in damage.c: every image must show a prefix of it, and with
  * sync=group one that includes all that was acknowledged. Built with a memtable of 64 KiB.
  *
- * power SHIM runs the tests; the writer is this program again, as power --write DIR MODE FD. */
+ * The preload library lies beside this program, which is also the writer: power --write DIR MODE FD. */
 #include "store/lib.h"
 
 #include "base/clock.h"
@@ -20,7 +20,8 @@
 #define SIZE_MAX_HERE 150u
 #define PAGE 4096u
 
-static const char *shim, *self;
+static const char self[] = "/proc/self/exe";
+static char shim[512];
 
 typedef struct shared {
     _Atomic uint64_t acknowledged;
@@ -59,16 +60,23 @@ static pid_t start_writer(bool group, int fd) {
     _exit(9);
 }
 
+static void cut(pid_t writer) {
+    check(kill(writer, SIGKILL) == 0);
+    int status = 0;
+    check(waitpid(writer, &status, 0) == writer && WIFSIGNALED(status));
+}
+
+static void wait_for_writes(shared *common, uint64_t count) {
+    for (int i = 0; i < 40000 && common->acknowledged < count; i++) usleep(500);
+    check(common->acknowledged >= count);
+}
+
 /* Write for a random time; how much was acknowledged at the cut. */
 static uint64_t write_and_cut(mp_random *random, bool group, shared *common, int fd) {
-    pid_t child = start_writer(group, fd);
-    uint64_t before = common->acknowledged;
-    for (int i = 0; i < 20000 && common->acknowledged < before + 100; i++) usleep(500);
-    check(common->acknowledged >= before + 100);
+    pid_t writer = start_writer(group, fd);
+    wait_for_writes(common, common->acknowledged + 100);
     usleep((useconds_t)mp_random_below(random, group ? 100000 : 400000));
-    check(kill(child, SIGKILL) == 0);
-    int status = 0;
-    check(waitpid(child, &status, 0) == child && WIFSIGNALED(status));
+    cut(writer);
     return common->acknowledged;
 }
 
@@ -234,6 +242,14 @@ static void prepare(int *fd, shared **common) {
     check(*common != MAP_FAILED);
 }
 
+static void finish(int fd, shared *common) {
+    remove_tree(live);
+    remove_tree(image);
+    remove_tree(built);
+    munmap(common, sizeof *common);
+    close(fd);
+}
+
 static void cut_many(bool group) {
     uint32_t cuts = tap_is_long() ? 60 : 6, images = tap_is_long() ? 80 : 12, total = 0;
     uint64_t lost = 0;
@@ -250,11 +266,7 @@ static void cut_many(bool group) {
             judge_in_child(at_least, acknowledged + 1);
         }
         lost += acknowledged;
-        remove_tree(live);
-        remove_tree(image);
-        remove_tree(built);
-        munmap(common, sizeof *common);
-        close(fd);
+        finish(fd, common);
     }
     note("%u cuts, %" PRIu64 " writes, %u images", cuts, lost, total);
 }
@@ -263,13 +275,37 @@ TEST(group_loses_nothing_acknowledged_in_any_image_of_a_power_cut) { cut_many(tr
 
 TEST(interval_shows_a_consistent_prefix_in_every_image_of_a_power_cut) { cut_many(false); }
 
+TEST(interval_has_synced_what_was_acknowledged_a_second_ago) {
+    int fd;
+    shared *common;
+    prepare(&fd, &common);
+    pid_t writer = start_writer(false, fd);
+    wait_for_writes(common, 1000);
+    uint64_t at_least = common->acknowledged;
+    sleep(1);
+    cut(writer);
+    build_image(NULL);
+    judge_in_child(at_least, common->acknowledged + 1);
+    finish(fd, common);
+}
+
+static bool find_shim(void) {
+    char path[400];
+    ssize_t length = readlink(self, path, sizeof path - 1);
+    if (length <= 0) return false;
+    path[length] = 0;
+    *strrchr(path, '/') = 0;
+    snprintf(shim, sizeof shim, "%s/store-power-shim.so", path);
+    return access(shim, R_OK) == 0;
+}
+
 int main(int count, char **words) {
     if (count == 5 && strcmp(words[1], "--write") == 0)
         return write_history(words[2], strcmp(words[3], "group") == 0,
                              (int)strtol(words[4], NULL, 10));
-    if (count < 2) return 2;
-    self = "/proc/self/exe";
-    shim = words[1];
-    words[1] = words[0];
-    return tap_main(count - 1, words + 1);
+    if (!find_shim()) {
+        printf("Bail out! %s is missing\n", shim);
+        return 2;
+    }
+    return tap_main(count, words);
 }
