@@ -12,14 +12,12 @@
 
 static char cost_native; /* what every connection is */
 
-static void cost_open_conn(void *place, mantis_op *op)
-{
+static void cost_open_conn(void *place, mantis_op *op) {
     (void)place;
     mantis_op_done(op, &cost_native);
 }
 
-static void cost_finish_conn(void *place, void *native, mantis_op *op)
-{
+static void cost_finish_conn(void *place, void *native, mantis_op *op) {
     (void)place;
     mantis_op_done(op, native);
 }
@@ -30,8 +28,7 @@ static const mantis_connector cost_connector = {.name = "nothing",
                                                 .close = cost_finish_conn};
 
 /* A pool of exactly this many connections, all of them open, with defaults for the rest. */
-__attribute__((unused)) static mantis_pool *cost_pool_open(int64_t conns)
-{
+__attribute__((unused)) static mantis_pool *cost_pool_open(int64_t conns) {
     mantis_pool *pool = NULL;
     mantis_pool_config config = {
         .connector = &cost_connector, .conns_min = conns, .conns_max = conns};
@@ -41,14 +38,12 @@ __attribute__((unused)) static mantis_pool *cost_pool_open(int64_t conns)
     return pool;
 }
 
-__attribute__((unused)) static void cost_pool_close(mantis_pool **pool)
-{
+__attribute__((unused)) static void cost_pool_close(mantis_pool **pool) {
     check(mantis_pool_close(pool, mantis_deadline_ms(20000)) == MANTIS_OK);
 }
 
 /* Pages of this process that are in memory, in bytes. */
-__attribute__((unused)) static int64_t cost_resident_bytes(void)
-{
+__attribute__((unused)) static int64_t cost_resident_bytes(void) {
     FILE *file = fopen("/proc/self/statm", "r");
     int64_t total = 0, resident = 0;
     check(file && fscanf(file, "%" SCNd64 " %" SCNd64, &total, &resident) == 2);

@@ -20,8 +20,7 @@ enum {
     CHURN_BYTES_MAX = 256 * 1024
 };
 
-TEST(p4_an_idle_connection_costs_at_most_192_bytes)
-{
+TEST(p4_an_idle_connection_costs_at_most_192_bytes) {
     mantis_pool *pool = cost_pool_open(1);
     cost_pool_close(&pool); /* what the process pays once is paid */
     int64_t before = cost_heap_bytes();
@@ -33,15 +32,13 @@ TEST(p4_an_idle_connection_costs_at_most_192_bytes)
     cost_pool_close(&pool);
 }
 
-static void *open_and_close(void *arg)
-{
+static void *open_and_close(void *arg) {
     mantis_pool *pool = cost_pool_open(SLOTS);
     cost_pool_close(&pool);
     return arg;
 }
 
-TEST(a_pool_of_thousands_opens_and_closes_on_a_small_stack)
-{
+TEST(a_pool_of_thousands_opens_and_closes_on_a_small_stack) {
     pthread_attr_t attributes;
     pthread_t thread;
     pthread_attr_init(&attributes);
@@ -50,8 +47,7 @@ TEST(a_pool_of_thousands_opens_and_closes_on_a_small_stack)
     check(pthread_join(thread, NULL) == 0);
 }
 
-static void *wait_once(void *arg)
-{
+static void *wait_once(void *arg) {
     static _Thread_local mantis_conn conn;
     uint64_t before = cost_thread.allocations;
     check(mantis_pool_acquire(arg, MANTIS_DEADLINE_NONE, &conn, NULL) == MANTIS_OK);
@@ -60,8 +56,7 @@ static void *wait_once(void *arg)
     return NULL;
 }
 
-TEST(p4_a_blocking_waiter_takes_nothing_from_the_heap)
-{
+TEST(p4_a_blocking_waiter_takes_nothing_from_the_heap) {
     mantis_pool *pool = cost_pool_open(1);
     mantis_pool_stats stats = {0};
     mantis_conn conn;
@@ -74,8 +69,7 @@ TEST(p4_a_blocking_waiter_takes_nothing_from_the_heap)
     cost_pool_close(&pool);
 }
 
-static void drain_all(mantis_mailbox *mailbox, int count)
-{
+static void drain_all(mantis_mailbox *mailbox, int count) {
     mantis_waiter *out[64];
     while (count > 0) {
         size_t came = mantis_mailbox_drain(mailbox, out, 64);
@@ -88,8 +82,7 @@ static void drain_all(mantis_mailbox *mailbox, int count)
     }
 }
 
-TEST(p4_ten_thousand_waiters_take_nothing_from_the_heap_and_are_all_served)
-{
+TEST(p4_ten_thousand_waiters_take_nothing_from_the_heap_and_are_all_served) {
     static mantis_waiter waiters[WAITERS];
     mantis_pool *pool = cost_pool_open(1);
     mantis_mailbox *mailbox = NULL;
@@ -111,8 +104,7 @@ TEST(p4_ten_thousand_waiters_take_nothing_from_the_heap_and_are_all_served)
 }
 
 /* Bytes a pool of this many connections, of ten thousand such pools. */
-static int64_t measure_pools(int64_t conns)
-{
+static int64_t measure_pools(int64_t conns) {
     static mantis_pool *pools[POOLS];
     mantis_pool *first = cost_pool_open(conns);
     cost_pool_close(&first);
@@ -124,15 +116,13 @@ static int64_t measure_pools(int64_t conns)
     return each;
 }
 
-TEST(ten_thousand_pools_of_one_connection_cost_at_most_two_kib_each)
-{
+TEST(ten_thousand_pools_of_one_connection_cost_at_most_two_kib_each) {
     int64_t each = measure_pools(1);
     cost_figure("pool_of_1_bytes", each);
     check(each <= POOL_OF_1_BYTES_MAX);
 }
 
-TEST(ten_thousand_pools_of_twenty_connections_cost_at_most_four_kib_each)
-{
+TEST(ten_thousand_pools_of_twenty_connections_cost_at_most_four_kib_each) {
     int64_t each = measure_pools(20);
     cost_figure("pool_of_20_bytes", each);
     check(each <= POOL_OF_20_BYTES_MAX);
@@ -143,8 +133,7 @@ TEST(ten_thousand_pools_of_twenty_connections_cost_at_most_four_kib_each)
 static _Atomic bool stop;
 
 /* Keeps another pool busy meanwhile. */
-static void *keep_busy(void *arg)
-{
+static void *keep_busy(void *arg) {
     while (!atomic_load(&stop)) {
         mantis_conn conn;
         check(mantis_pool_acquire(arg, MANTIS_DEADLINE_NONE, &conn, NULL) == MANTIS_OK);
@@ -153,8 +142,7 @@ static void *keep_busy(void *arg)
     return NULL;
 }
 
-static void use_and_drop_pool(void)
-{
+static void use_and_drop_pool(void) {
     mantis_conn held[CHURN_CONNS];
     mantis_pool *pool = cost_pool_open(CHURN_CONNS);
     for (int i = 0; i < CHURN_CONNS; i++)
@@ -163,8 +151,7 @@ static void use_and_drop_pool(void)
     cost_pool_close(&pool);
 }
 
-TEST(a_thousand_pools_come_and_go_under_load_in_flat_memory)
-{
+TEST(a_thousand_pools_come_and_go_under_load_in_flat_memory) {
     pthread_t threads[2];
     mantis_pool *busy = cost_pool_open(1); /* two threads want it: they wait, too */
     for (int i = 0; i < 2; i++) check(pthread_create(&threads[i], NULL, keep_busy, busy) == 0);

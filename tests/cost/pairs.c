@@ -34,8 +34,7 @@ typedef struct runner {
 static _Atomic int arrived, finished, leave;
 static _Atomic int trapped_calls, trapped_number;
 
-static void run_pairs(mantis_pool *pool, int pairs)
-{
+static void run_pairs(mantis_pool *pool, int pairs) {
     for (int i = 0; i < pairs; i++) {
         mantis_conn conn;
         if (mantis_pool_acquire(pool, MANTIS_DEADLINE_DEFAULT, &conn, NULL) != MANTIS_OK) abort();
@@ -44,16 +43,14 @@ static void run_pairs(mantis_pool *pool, int pairs)
 }
 
 /* All threads begin together, so none is alone in the pool. */
-static void meet(void)
-{
+static void meet(void) {
     atomic_fetch_add(&arrived, 1);
     while (atomic_load(&arrived) < THREADS) sched_yield();
 }
 
 /* ---- system calls ---- */
 
-static void on_trapped(int signal, siginfo_t *info, void *context)
-{
+static void on_trapped(int signal, siginfo_t *info, void *context) {
     (void)signal;
     (void)context;
     atomic_store(&trapped_number, info->si_syscall);
@@ -61,8 +58,7 @@ static void on_trapped(int signal, siginfo_t *info, void *context)
 }
 
 /* From here on every system call of this thread but the return from the handler is trapped. */
-static bool trap_system_calls(void)
-{
+static bool trap_system_calls(void) {
     struct sock_filter rules[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigreturn, 1, 0),
@@ -76,8 +72,7 @@ static bool trap_system_calls(void)
 
 /* ---- the threads ---- */
 
-static void *run_thread(void *arg)
-{
+static void *run_thread(void *arg) {
     runner *self = arg;
     run_pairs(self->pool, SAMPLED * 2); /* the first call asks for the thread's id */
     meet();
@@ -93,8 +88,7 @@ static void *run_thread(void *arg)
     return NULL;
 }
 
-static void run_all(runner *runners, mantis_pool *pool, bool is_filtered)
-{
+static void run_all(runner *runners, mantis_pool *pool, bool is_filtered) {
     for (int i = 0; i < THREADS; i++) {
         runners[i] = (runner){.pool = pool, .is_filtered = is_filtered};
         check(pthread_create(&runners[i].thread, NULL, run_thread, &runners[i]) == 0);
@@ -102,13 +96,11 @@ static void run_all(runner *runners, mantis_pool *pool, bool is_filtered)
     while (atomic_load(&finished) < THREADS) usleep(1000);
 }
 
-static bool has_seccomp(void)
-{
+static bool has_seccomp(void) {
     return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL) != 0 && errno == EFAULT;
 }
 
-TEST(p2_a_million_uncontended_pairs_of_two_threads_make_no_system_call)
-{
+TEST(p2_a_million_uncontended_pairs_of_two_threads_make_no_system_call) {
     static runner runners[THREADS];
     struct sigaction action = {.sa_sigaction = on_trapped, .sa_flags = SA_SIGINFO};
     check(has_seccomp());
@@ -122,8 +114,7 @@ TEST(p2_a_million_uncontended_pairs_of_two_threads_make_no_system_call)
     _exit(0); /* with the threads that cannot end */
 }
 
-TEST(p2_a_million_uncontended_pairs_of_two_threads_allocate_nothing)
-{
+TEST(p2_a_million_uncontended_pairs_of_two_threads_allocate_nothing) {
     static runner runners[THREADS];
     uint64_t allocations = 0;
     run_all(runners, cost_pool_open(CONNS), false);
@@ -132,8 +123,7 @@ TEST(p2_a_million_uncontended_pairs_of_two_threads_allocate_nothing)
     cost_figure("allocations", allocations);
 }
 
-TEST(p2_only_one_pair_in_64_reads_the_clock)
-{
+TEST(p2_only_one_pair_in_64_reads_the_clock) {
     static runner runners[THREADS];
     uint64_t clock_reads = 0;
     run_all(runners, cost_pool_open(CONNS), false);
@@ -144,8 +134,7 @@ TEST(p2_only_one_pair_in_64_reads_the_clock)
 
 /* ---- time, as a ratio: what a machine's speed does not change ---- */
 
-static int64_t time_pairs_ns(mantis_pool *pool)
-{
+static int64_t time_pairs_ns(mantis_pool *pool) {
     int64_t best_ns = INT64_MAX;
     for (int i = 0; i < ATTEMPTS; i++) {
         int64_t began_ns = mantis_now_ns();
@@ -156,8 +145,7 @@ static int64_t time_pairs_ns(mantis_pool *pool)
     return best_ns / (PAIRS / 10);
 }
 
-static int64_t time_swaps_ns(void)
-{
+static int64_t time_swaps_ns(void) {
     static _Atomic uint64_t word;
     int64_t best_ns = INT64_MAX;
     for (int i = 0; i < ATTEMPTS; i++) {
@@ -173,8 +161,7 @@ static int64_t time_swaps_ns(void)
     return best_ns / (PAIRS / 10);
 }
 
-TEST(p1_an_uncontended_pair_costs_at_most_ten_times_its_two_compare_and_swaps)
-{
+TEST(p1_an_uncontended_pair_costs_at_most_ten_times_its_two_compare_and_swaps) {
     mantis_pool *pool = cost_pool_open(CONNS);
     int64_t pair_ns = time_pairs_ns(pool), swaps_ns = time_swaps_ns();
     printf("# a pair %" PRId64 " ns, two compare-and-swaps %" PRId64 " ns\n", pair_ns, swaps_ns);
@@ -190,16 +177,14 @@ typedef struct mover {
     mantis_conn held[SEARCH_CONNS];
 } mover;
 
-static void stay_on_one_core(void)
-{
+static void stay_on_one_core(void) {
     cpu_set_t one;
     CPU_ZERO(&one);
     CPU_SET(0, &one);
     sched_setaffinity(0, sizeof one, &one);
 }
 
-static void *move_all(void *arg)
-{
+static void *move_all(void *arg) {
     mover *self = arg;
     stay_on_one_core();
     for (int i = 0; i < SEARCH_PAIRS; i++) {
@@ -213,15 +198,13 @@ static void *move_all(void *arg)
     return NULL;
 }
 
-static int compare_times(const void *left, const void *right)
-{
+static int compare_times(const void *left, const void *right) {
     int64_t a = *(const int64_t *)left, b = *(const int64_t *)right;
     return (a > b) - (a < b);
 }
 
 /* The median, without the cost of the clock. */
-static int64_t time_search_ns(mover *self)
-{
+static int64_t time_search_ns(mover *self) {
     static int64_t took_ns[SEARCH_PAIRS];
     pthread_t thread;
     check(pthread_create(&thread, NULL, move_all, self) == 0);
@@ -238,8 +221,7 @@ static int64_t time_search_ns(mover *self)
     return took_ns[SEARCH_PAIRS / 2];
 }
 
-TEST(p5_one_free_connection_among_a_thousand_is_found_without_looking_at_all)
-{
+TEST(p5_one_free_connection_among_a_thousand_is_found_without_looking_at_all) {
     static mover self;
     mantis_pool *small = cost_pool_open(CONNS);
     self.pool = cost_pool_open(SEARCH_CONNS);

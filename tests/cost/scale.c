@@ -22,8 +22,7 @@ typedef struct user {
 
 static _Atomic bool stop, settled;
 
-static void *use_pool(void *arg)
-{
+static void *use_pool(void *arg) {
     user *self = arg;
     while (!atomic_load(&stop)) {
         mantis_conn conn;
@@ -36,8 +35,7 @@ static void *use_pool(void *arg)
     return NULL;
 }
 
-static mantis_pool *open_member(mantis_limit *limit)
-{
+static mantis_pool *open_member(mantis_limit *limit) {
     mantis_pool *pool = NULL;
     mantis_pool_config config = {
         .connector = &cost_connector, .conns_max = CONNS, .limits = {limit}};
@@ -45,8 +43,7 @@ static mantis_pool *open_member(mantis_limit *limit)
     return pool;
 }
 
-TEST(three_saturated_pools_under_one_limit_of_four_are_each_served_a_fifth)
-{
+TEST(three_saturated_pools_under_one_limit_of_four_are_each_served_a_fifth) {
     static user users[POOLS][THREADS_A_POOL];
     mantis_pool *pools[POOLS];
     mantis_limit *limit = NULL;

@@ -9,8 +9,7 @@ enum { CONNS = 1000, THREADS = 4, KEY_SIZE = 16 };
 
 static mantis_conn conns[CONNS];
 
-static void use_conn(mantis_conn conn, int number)
-{
+static void use_conn(mantis_conn conn, int number) {
     char key[KEY_SIZE + 1];
     mantis_error error = {0};
     mantis_value value = {0};
@@ -23,15 +22,13 @@ static void use_conn(mantis_conn conn, int number)
     check_equal(mantis_conn_get(conn, key, KEY_SIZE, &value, &error), MANTIS_NOT_FOUND);
 }
 
-static void *use_share(void *arg)
-{
+static void *use_share(void *arg) {
     int first = *(const int *)arg;
     for (int i = first; i < CONNS; i += THREADS) use_conn(conns[i], i);
     return NULL;
 }
 
-TEST(a_thousand_connections_borrowed_at_once_each_set_get_and_delete)
-{
+TEST(a_thousand_connections_borrowed_at_once_each_set_get_and_delete) {
     mantis_pool *pool = NULL;
     mantis_error error = {0};
     pthread_t threads[THREADS];

@@ -25,8 +25,7 @@ static sleeper sleepers[SLEEPERS];
 
 /* The threads' stacks lie in one piece of memory: whoever sleeps for a connection sleeps on a word
  * there, and whoever sleeps for a lock does not. */
-static void start_all(mantis_pool *pool, void *(*run)(void *))
-{
+static void start_all(mantis_pool *pool, void *(*run)(void *)) {
     char *stacks = mmap(NULL, (size_t)SLEEPERS * STACK_BYTES, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     check(stacks != MAP_FAILED);
@@ -40,29 +39,25 @@ static void start_all(mantis_pool *pool, void *(*run)(void *))
     }
 }
 
-static void join_all(void)
-{
+static void join_all(void) {
     for (int i = 0; i < SLEEPERS; i++) pthread_join(sleepers[i].thread, NULL);
 }
 
-static void *acquire_once(void *arg)
-{
+static void *acquire_once(void *arg) {
     sleeper *self = arg;
     check(mantis_pool_acquire(self->pool, MANTIS_DEADLINE_NONE, &self->conn, NULL) == MANTIS_OK);
     atomic_store(&self->has_conn, true);
     return NULL;
 }
 
-static uint32_t count_waiting(mantis_pool *pool)
-{
+static uint32_t count_waiting(mantis_pool *pool) {
     mantis_pool_stats stats;
     check(mantis_pool_get_stats(pool, &stats) == MANTIS_OK);
     return stats.waiting;
 }
 
 /* The connection that one of the threads was just given. */
-static mantis_conn take_from_sleeper(void)
-{
+static mantis_conn take_from_sleeper(void) {
     for (;;) {
         for (int i = 0; i < SLEEPERS; i++)
             if (atomic_exchange(&sleepers[i].has_conn, false)) return sleepers[i].conn;
@@ -70,8 +65,7 @@ static mantis_conn take_from_sleeper(void)
     }
 }
 
-TEST(p3_h5_a_release_wakes_one_of_sixteen_sleepers)
-{
+TEST(p3_h5_a_release_wakes_one_of_sixteen_sleepers) {
     mantis_pool *pool = cost_pool_open(1);
     mantis_conn conn;
     check(mantis_pool_acquire(pool, MANTIS_DEADLINE_NONE, &conn, NULL) == MANTIS_OK);
@@ -92,8 +86,7 @@ TEST(p3_h5_a_release_wakes_one_of_sixteen_sleepers)
     cost_pool_close(&pool);
 }
 
-static void *contend(void *arg)
-{
+static void *contend(void *arg) {
     sleeper *self = arg;
     for (int i = 0; i < ROUNDS; i++) {
         mantis_conn conn;
@@ -104,8 +97,7 @@ static void *contend(void *arg)
     return NULL;
 }
 
-TEST(p3_hand_offs_take_at_most_one_futex_wake_each)
-{
+TEST(p3_hand_offs_take_at_most_one_futex_wake_each) {
     mantis_pool *pool = cost_pool_open(CONNS);
     mantis_pool_stats stats;
     start_all(pool, contend);
