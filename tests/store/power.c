@@ -31,7 +31,8 @@ static char live[FRESH_PATH_MAX], image[FRESH_PATH_MAX], built[FRESH_PATH_MAX];
 
 /* ---- the writer ---- */
 
-static int write_history(const char *path, bool group, int fd) {
+static int write_history(const char *path, const char *mode, int fd) {
+    bool group = strcmp(mode, "group") == 0, slowly = strcmp(mode, "slow") == 0;
     shared *common = mmap(NULL, sizeof *common, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (common == MAP_FAILED) return 2;
     opened store = open_store(path, group);
@@ -43,10 +44,11 @@ static int write_history(const char *path, bool group, int fd) {
                              NULL) != MANTIS_OK)
             return 3;
         common->acknowledged = i + 1;
+        if (slowly) usleep(5000);
     }
 }
 
-static pid_t start_writer(bool group, int fd) {
+static pid_t start_writer(const char *mode, int fd) {
     fflush(stdout);
     pid_t child = fork();
     check(child >= 0);
@@ -56,7 +58,8 @@ static pid_t start_writer(bool group, int fd) {
     setenv("LD_PRELOAD", shim, 1);
     setenv("MANTIS_POWER_ROOT", live, 1);
     setenv("MANTIS_POWER_IMAGE", image, 1);
-    execl(self, self, "--write", live, group ? "group" : "interval", number, (char *)NULL);
+    setenv("MANTIS_POWER_SLOW", "15", 1);
+    execl(self, self, "--write", live, mode, number, (char *)NULL);
     _exit(9);
 }
 
@@ -73,7 +76,7 @@ static void wait_for_writes(shared *common, uint64_t count) {
 
 /* Write for a random time; how much was acknowledged at the cut. */
 static uint64_t write_and_cut(mp_random *random, bool group, shared *common, int fd) {
-    pid_t writer = start_writer(group, fd);
+    pid_t writer = start_writer(group ? "group" : "interval", fd);
     wait_for_writes(common, common->acknowledged + 100);
     usleep((useconds_t)mp_random_below(random, group ? 100000 : 400000));
     cut(writer);
@@ -279,8 +282,8 @@ TEST(interval_has_synced_what_was_acknowledged_a_second_ago) {
     int fd;
     shared *common;
     prepare(&fd, &common);
-    pid_t writer = start_writer(false, fd);
-    wait_for_writes(common, 1000);
+    pid_t writer = start_writer("slow", fd); /* so that it stays in one log */
+    wait_for_writes(common, 50);
     uint64_t at_least = common->acknowledged;
     sleep(1);
     cut(writer);
@@ -301,8 +304,7 @@ static bool find_shim(void) {
 
 int main(int count, char **words) {
     if (count == 5 && strcmp(words[1], "--write") == 0)
-        return write_history(words[2], strcmp(words[3], "group") == 0,
-                             (int)strtol(words[4], NULL, 10));
+        return write_history(words[2], words[3], (int)strtol(words[4], NULL, 10));
     if (!find_shim()) {
         printf("Bail out! %s is missing\n", shim);
         return 2;
