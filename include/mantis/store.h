@@ -103,9 +103,9 @@ typedef struct mantis_cursor {
 /* Free a cursor and clear it. An empty one is fine. */
 MANTIS_API void mantis_cursor_free(mantis_cursor *cursor);
 
-/* Visit the keys that begin with prefix in the order of their bytes: at most limit of them (0: all),
- * from where the cursor stands. The cursor may be NULL: then from the start. What is seen is the
- * store as it was when the call began.
+/* Visit the keys that begin with prefix in the order of their bytes: at most limit of them (0:
+ * all), from where the cursor stands. The cursor may be NULL: then from the start. What is seen is
+ * the store as it was when the call began.
  * Threads the connection's holder.    Blocks for reads; on_entry runs on this thread.
  * Errors  STALE CLOSED FORKED INVALID TOO_BIG CORRUPT IO NOMEM UNSUPPORTED */
 MANTIS_API mantis_status mantis_conn_scan(mantis_conn conn, const void *prefix, size_t prefix_size,

@@ -8,7 +8,8 @@
  * The writes are a line of history, as in damage.c: every image must show a prefix of it, and with
  * sync=group one that includes all that was acknowledged. Built with a memtable of 64 KiB.
  *
- * The preload library lies beside this program, which is also the writer: power --write DIR MODE FD. */
+ * The preload library lies beside this program, which is also the writer:
+ * power --write DIR MODE FD. */
 #include "store/lib.h"
 
 #include "base/clock.h"
