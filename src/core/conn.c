@@ -2,7 +2,10 @@
 #include "base/error.h"
 #include "core/pool.h"
 
+#include <string.h>
+
 #define SAMPLE_MASK (MP_SAMPLE_EVERY - UINT64_C(1))
+#define DEADLINE_TRY INT64_MIN /* do not wait */
 
 static mantis_status refuse_null(const char *function, const char *what, mantis_error *error) {
     return mp_error_set(error, MANTIS_INVALID, "%s: %s is NULL", function, what);
@@ -34,8 +37,25 @@ static inline bool is_of(const mp_slot *slot, const mantis_pool *pool, uint32_t 
     return mp_load_relaxed(&slot->pool) == pool && mp_load_relaxed(&pool->id) == id;
 }
 
+/* A handle is written and read as two words of eight bytes: a load that takes a part of a store, or
+ * parts of two, would wait for it, at every release (measured: 1.5 ns). */
+static inline void fill(mantis_conn *out, uint32_t id, const mp_slot *slot, uint64_t generation) {
+    uint64_t both = (uint64_t)slot->index << 32 | id;
+    memcpy(out, &both, sizeof both);
+    out->generation = generation;
+}
+
+static inline mantis_conn take_out(mantis_conn *from) {
+    uint64_t both;
+    memcpy(&both, from, sizeof both);
+    mantis_conn conn = {
+        .pool = (uint32_t)both, .slot = (uint32_t)(both >> 32), .generation = from->generation};
+    *from = (mantis_conn){0};
+    return conn;
+}
+
 /* Take what is free, wherever it is. */
-static __attribute__((noinline)) bool try_all(mantis_pool *pool, uint32_t id, mantis_conn *out) {
+static bool try_all(mantis_pool *pool, uint32_t id, mantis_conn *out) {
     mp_hints *hints = mp_hints_of_thread();
     mp_hints_tid(hints);
     uint64_t word = 0;
@@ -43,7 +63,7 @@ static __attribute__((noinline)) bool try_all(mantis_pool *pool, uint32_t id, ma
     while (!slot) {
         if (mp_load_relaxed(&pool->attention) & MP_ATTENTION_NO_TAKING) return false;
         MP_LABEL("acquire: before the hints");
-        slot = mp_slots_take_hint(hints, id, &word);
+        slot = mp_slots_take_hint(mp_slots_hints(hints, pool), id, &word);
         if (!slot) slot = mp_slots_take(&pool->slots, MP_SLOT_GRANT, &word);
         MP_LABEL("acquire: after a slot was looked for");
         if (!slot) return false;
@@ -57,62 +77,22 @@ static __attribute__((noinline)) bool try_all(mantis_pool *pool, uint32_t id, ma
     if ((generation & SAMPLE_MASK) == 0) mp_store_relaxed(&slot->sample_ns, mp_pool_now(pool));
     if (hints->home != 0) mp_grant_set_home(pool, slot, hints->home);
     MP_LABEL("acquire: before it returns");
-    *out = (mantis_conn){.pool = id, .slot = slot->index, .generation = generation};
-    return true;
-}
-
-/* The shortest path: the slot that this thread released last, in two dozen instructions. What is
- * not the common case goes on in a function of its own, so that this one saves no registers. */
-static inline __attribute__((always_inline)) bool try_fast(mantis_pool *pool, uint32_t id,
-                                                           mantis_conn *out) {
-    mp_hints *hints = mp_hints_of_thread();
-    mp_hint_set *set = &hints->sets[id % MP_HINT_SETS];
-    if (mp_unlikely(mp_load_relaxed(&pool->attention) & MP_ATTENTION_NO_TAKING)) return false;
-    if (mp_unlikely(set->pool_id != id || set->count == 0)) return try_all(pool, id, out);
-    mp_slot *slot = mp_slot_at_known(set->slots[set->count - 1]);
-    uint64_t word = mp_load_relaxed(&slot->word);
-    /* What needs a clock, the connector or a home is for try_all(). */
-    uint64_t generation = mp_slot_generation(word) + 1;
-    if (mp_unlikely((generation & SAMPLE_MASK) == 0 || hints->home != 0 || pool->is_broken))
-        return try_all(pool, id, out);
-    MP_LABEL("acquire: before the last slot");
-    if (mp_unlikely((word & MP_SLOT_LOW_MASK) != MP_SLOT_FREE ||
-                    !mp_cas_seq_cst(&slot->word, &word, word + MP_SLOT_GRANT)))
-        return try_all(pool, id, out);
-    MP_LABEL("acquire: after the last slot was taken");
-    set->count--;
-    if (mp_unlikely(!is_of(slot, pool, id))) {
-        undo(slot, word + MP_SLOT_GRANT, MANTIS_RELEASE_UNUSED);
-        return try_all(pool, id, out);
-    }
-    begin_use(slot, generation, hints);
-    *out = (mantis_conn){.pool = id, .slot = slot->index, .generation = generation};
+    fill(out, id, slot, generation);
     return true;
 }
 
 /* Why there is no connection at once, counted and explained. */
-static __attribute__((noinline)) mantis_status refuse(mantis_pool *pool, uint32_t id,
-                                                      mantis_error *error) {
+static mantis_status refuse(mantis_pool *pool, uint32_t id, mantis_error *error) {
     mantis_status status = mp_pool_enter(pool, id, error);
     if (status != MANTIS_OK) return status;
     mp_add_relaxed(&pool->refused, 1);
-    status = MANTIS_EXHAUSTED;
     uint32_t attention = mp_load_relaxed(&pool->attention);
-    if (attention & MP_ATTENTION_STOPPED) {
-        mp_lock_acquire(&pool->lock);
-        status = pool->is_closed ? MANTIS_CLOSED : MANTIS_PAUSED;
-        mp_lock_release(&pool->lock);
-    }
+    status = attention & MP_ATTENTION_CLOSED   ? MANTIS_CLOSED
+             : attention & MP_ATTENTION_PAUSED ? MANTIS_PAUSED
+                                               : MANTIS_EXHAUSTED;
     mp_explain_request(pool, status, 0, attention & MP_ATTENTION_WAITERS, error);
     mp_pool_leave(pool);
     return status;
-}
-
-mantis_status mantis_pool_try_acquire(mantis_pool *pool, mantis_conn *out, mantis_error *error) {
-    if (mp_unlikely(!pool || !out)) return refuse_null(__func__, pool ? "out" : "pool", error);
-    uint32_t id = mp_load_relaxed(&pool->id);
-    if (mp_likely(try_fast(pool, id, out))) return MANTIS_OK;
-    return refuse(pool, id, error);
 }
 
 /* ---- waiting ---- */
@@ -155,13 +135,11 @@ static mantis_status withdraw(mp_waiter *waiter, mantis_status status) {
     return outer->status;
 }
 
-static __attribute__((noinline)) mantis_status acquire_slow(mantis_pool *pool, uint32_t id,
-                                                            int64_t deadline_ns, mantis_conn *out,
-                                                            mantis_error *error) {
+static mantis_status acquire_slow(mantis_pool *pool, uint32_t id, int64_t deadline_ns,
+                                  mantis_conn *out, mantis_error *error) {
     mantis_status status = mp_pool_enter(pool, id, error);
     if (status != MANTIS_OK) return status;
-    mantis_mailbox mailbox;
-    mp_mailbox_init_blocking(&mailbox);
+    mantis_mailbox mailbox = {.fd = -1}; /* of a thread that blocks */
     mantis_waiter waiter = {.mailbox = &mailbox};
     mp_waiter *inner = mp_waiter_of(&waiter);
     status = enqueue(pool, deadline_ns, &waiter, true);
@@ -175,12 +153,54 @@ static __attribute__((noinline)) mantis_status acquire_slow(mantis_pool *pool, u
     return status;
 }
 
+/* What the shortest path leaves to do: everything but the common case. misplaced: a slot that it took
+ * and that is another pool's by now, or NULL. */
+static __attribute__((noinline)) mantis_status take_longer(mantis_pool *pool, uint32_t id,
+                                                           int64_t deadline_ns, mantis_conn *out,
+                                                           mantis_error *error,
+                                                           mp_slot *misplaced) {
+    if (misplaced) undo(misplaced, mp_load_relaxed(&misplaced->word), MANTIS_RELEASE_UNUSED);
+    if (try_all(pool, id, out)) return MANTIS_OK;
+    if (deadline_ns == DEADLINE_TRY) return refuse(pool, id, error);
+    return acquire_slow(pool, id, deadline_ns, out, error);
+}
+
+/* The shortest path: the slot that this thread released last, in two dozen instructions. Whatever is
+ * not the common case ends in take_longer(), so that this one saves no registers. */
+static inline __attribute__((always_inline)) mantis_status take(mantis_pool *pool,
+                                                                int64_t deadline_ns,
+                                                                mantis_conn *out,
+                                                                mantis_error *error) {
+    uint32_t id = mp_load_relaxed(&pool->id);
+    mp_hints *hints = mp_hints_of_thread();
+    mp_hint_set *set = mp_slots_hints(hints, pool);
+    if (mp_unlikely((mp_load_relaxed(&pool->attention) & MP_ATTENTION_NO_TAKING) != 0 ||
+                    set->pool_id != id || !set->last || hints->home != 0 || pool->is_broken))
+        return take_longer(pool, id, deadline_ns, out, error, NULL);
+    mp_slot *slot = set->last;
+    uint64_t word = mp_load_relaxed(&slot->word), generation = mp_slot_generation(word) + 1;
+    MP_LABEL("acquire: before the last slot");
+    if (mp_unlikely((generation & SAMPLE_MASK) == 0 || (word & MP_SLOT_LOW_MASK) != MP_SLOT_FREE ||
+                    !mp_cas_seq_cst(&slot->word, &word, word + MP_SLOT_GRANT)))
+        return take_longer(pool, id, deadline_ns, out, error, NULL);
+    MP_LABEL("acquire: after the last slot was taken");
+    set->last = NULL;
+    if (mp_unlikely(!is_of(slot, pool, id)))
+        return take_longer(pool, id, deadline_ns, out, error, slot);
+    begin_use(slot, generation, hints);
+    fill(out, id, slot, generation);
+    return MANTIS_OK;
+}
+
+mantis_status mantis_pool_try_acquire(mantis_pool *pool, mantis_conn *out, mantis_error *error) {
+    if (mp_unlikely(!pool || !out)) return refuse_null(__func__, pool ? "out" : "pool", error);
+    return take(pool, DEADLINE_TRY, out, error);
+}
+
 mantis_status mantis_pool_acquire(mantis_pool *pool, int64_t deadline_ns, mantis_conn *out,
                                   mantis_error *error) {
     if (mp_unlikely(!pool || !out)) return refuse_null(__func__, pool ? "out" : "pool", error);
-    uint32_t id = mp_load_relaxed(&pool->id);
-    if (mp_likely(try_fast(pool, id, out))) return MANTIS_OK;
-    return acquire_slow(pool, id, deadline_ns, out, error);
+    return take(pool, deadline_ns, out, error);
 }
 
 mantis_status mantis_pool_acquire_async(mantis_pool *pool, int64_t deadline_ns,
@@ -270,7 +290,7 @@ static __attribute__((noinline)) mantis_status release_slow(mantis_conn conn, ma
 }
 
 /* Free the slot; false if the handle is stale or the slot is to be looked at first. */
-static inline __attribute__((always_inline)) bool free_slot(mp_slot *slot, mantis_conn conn) {
+static inline bool free_slot(mp_slot *slot, mantis_conn conn) {
     uint64_t busy = mp_slot_word(conn.generation, MP_SLOT_BUSY);
     MP_LABEL("release: before the slot is freed");
     /* C8: frees before it looks at attention; pairs with mp_grant_enqueue_locked() */
@@ -278,9 +298,16 @@ static inline __attribute__((always_inline)) bool free_slot(mp_slot *slot, manti
         return false;
     MP_LABEL("release: after the slot was freed");
     mp_slot_set_bit(slot);
-    mp_slots_push_hint(mp_hints_of_thread(), conn.pool, conn.slot);
     MP_LABEL("release: before attention is read again");
     return true;
+}
+
+/* The slot is free: somebody began to wait meanwhile, or it is not the only one to remember. */
+static __attribute__((noinline)) mantis_status end_release(mantis_pool *pool, mantis_conn conn,
+                                                           mp_slot *slot) {
+    if (mp_load_seq_cst(&pool->attention) != 0) mp_grant_serve_id(pool, conn.pool);
+    mp_slots_push_hint(mp_slots_hints(mp_hints_of_thread(), pool), conn.pool, slot);
+    return MANTIS_OK;
 }
 
 /* Free a slot and leave the length of its use in it, for the keeper. */
@@ -292,19 +319,12 @@ static __attribute__((noinline)) mantis_status release_sampled(mantis_conn conn)
     if (is_mine && began_ns > 0)
         mp_store_relaxed(&slot->sample_ns, began_ns - mp_pool_now(pool) - 1);
     if (!free_slot(slot, conn)) return release_slow(conn, MANTIS_RELEASE_CLEAN);
-    if (mp_load_seq_cst(&pool->attention) != 0) mp_grant_serve_id(pool, conn.pool);
-    return MANTIS_OK;
-}
-
-static __attribute__((noinline)) mantis_status serve_after(mantis_pool *pool, uint32_t id) {
-    mp_grant_serve_id(pool, id);
-    return MANTIS_OK;
+    return end_release(pool, conn, slot);
 }
 
 mantis_status mantis_conn_release(mantis_conn *conn) {
     if (mp_unlikely(!conn)) return MANTIS_OK;
-    mantis_conn given = *conn;
-    *conn = (mantis_conn){0};
+    mantis_conn given = take_out(conn);
     mp_slot *slot = mp_slot_at(given.slot);
     if (mp_unlikely(!slot)) return release_slow(given, MANTIS_RELEASE_CLEAN);
     mantis_pool *pool = mp_load_relaxed(&slot->pool);
@@ -313,15 +333,18 @@ mantis_status mantis_conn_release(mantis_conn *conn) {
         return release_slow(given, MANTIS_RELEASE_CLEAN);
     if (mp_unlikely((given.generation & SAMPLE_MASK) == 0)) return release_sampled(given);
     if (mp_unlikely(!free_slot(slot, given))) return release_slow(given, MANTIS_RELEASE_CLEAN);
-    if (mp_unlikely(mp_load_seq_cst(&pool->attention) != 0)) return serve_after(pool, given.pool);
+    mp_hint_set *set = mp_slots_hints(mp_hints_of_thread(), pool);
+    if (mp_unlikely(mp_load_seq_cst(&pool->attention) != 0 || set->pool_id != given.pool ||
+                    set->last))
+        return end_release(pool, given, slot);
+    set->last = slot;
     return MANTIS_OK;
 }
 
 mantis_status mantis_conn_release_as(mantis_conn *conn, mantis_release how) {
     if (how == MANTIS_RELEASE_CLEAN) return mantis_conn_release(conn);
     if (!conn) return MANTIS_OK;
-    mantis_conn given = *conn;
-    *conn = (mantis_conn){0};
+    mantis_conn given = take_out(conn);
     return release_slow(given, how);
 }
 

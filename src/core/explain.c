@@ -6,15 +6,18 @@
 #include <string.h>
 
 static void add_busy_locked(const mp_turn *turn, mp_text *text) {
-    const mantis_pool *pool = turn->pool;
-    mantis_holder longest;
-    size_t busy = mp_holders_read_locked(turn, &longest, 1);
-    uint32_t max = mp_supply_max(pool, turn->now_ns);
-    if (pool->settings.conns_max < 0) mp_text_add(text, "%zu busy", busy);
-    else mp_text_add(text, "%zu of %u busy", busy, max);
+    mantis_holder longest = {.held_ns = -1}, holder;
+    uint32_t busy = 0;
+    MP_SLOTS_EACH(&turn->pool->slots, slot) {
+        if (!mp_holders_read_locked(turn, slot, &holder)) continue;
+        if (holder.held_ns > longest.held_ns) longest = holder;
+        busy++;
+    }
+    mp_text_add(text, "%u of %u busy", busy, mp_supply_max(turn->pool, turn->now_ns));
     if (busy == 0) return;
     mp_text_add(text, ", longest held ");
-    mp_text_add_time(text, longest.held_ns);
+    if (longest.held_ns == 0) mp_text_add(text, "under 1 s"); /* since the keeper's last pass */
+    else mp_text_add_time(text, longest.held_ns);
     if (longest.tid) mp_text_add(text, " by thread %u", longest.tid);
     if (longest.tag) mp_text_add(text, " (tag %.40s)", longest.tag);
 }

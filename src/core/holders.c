@@ -1,40 +1,19 @@
 /* Who holds what, since when. */
 #include "core/pool.h"
 
-/* Read one slot as a holder; false if it is not borrowed. Under the lock. */
-static bool read_holder_locked(const mp_turn *turn, mp_slot *slot, mantis_holder *out) {
+bool mp_holders_read_locked(const mp_turn *turn, mp_slot *slot, mantis_holder *out) {
     uint64_t word = mp_load_acquire(&slot->word) & ~MP_SLOT_RETIRE;
     if (mp_slot_state(word) != MP_SLOT_BUSY) return false;
     int64_t held_ns = mp_turn_kept_ns(turn) - slot->seen_ns;
     if (slot->seen_word != word) held_ns = 0; /* since the last pass of the keeper */
-    *out = (mantis_holder){
-        .conn = {.pool = mp_load_relaxed(&turn->pool->id),
-                 .slot = slot->index,
-                 .generation = mp_slot_generation(word)},
-        .tid = mp_slot_tid(slot, word),
-        .home = mp_load_relaxed(&slot->home),
-        .held_ns = held_ns,
-        .tag = mp_load_relaxed(&slot->tag),
-    };
+    *out = (mantis_holder){.conn = {.pool = mp_load_relaxed(&turn->pool->id),
+                                    .slot = slot->index,
+                                    .generation = mp_slot_generation(word)},
+                           .tid = mp_slot_tid(slot, word),
+                           .home = mp_load_relaxed(&slot->home),
+                           .held_ns = held_ns,
+                           .tag = mp_load_relaxed(&slot->tag)};
     return true;
-}
-
-/* Put one in its place among those held for longer. */
-static void insert(mantis_holder *out, size_t count, size_t max, const mantis_holder *holder) {
-    size_t at = count < max ? count : max;
-    while (at > 0 && out[at - 1].held_ns < holder->held_ns) {
-        if (at < max) out[at] = out[at - 1];
-        at--;
-    }
-    if (at < max) out[at] = *holder;
-}
-
-size_t mp_holders_read_locked(const mp_turn *turn, mantis_holder *out, size_t max) {
-    size_t count = 0;
-    mantis_holder holder;
-    MP_SLOTS_EACH(&turn->pool->slots, slot)
-    if (read_holder_locked(turn, slot, &holder)) insert(out, count++, max, &holder);
-    return count;
 }
 
 bool mp_holders_has_all_locked(const mp_turn *turn, uint32_t tid) {

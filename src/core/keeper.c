@@ -32,7 +32,8 @@ static int64_t next_check_ns(const keeper_pass *pass) {
 static void date_slot(const keeper_pass *pass, mp_slot *slot, uint64_t word) {
     word &= ~MP_SLOT_RETIRE;
     if (slot->seen_word == word || mp_slot_state(word) == MP_SLOT_CHECKING) return; /* still idle */
-    bool was_free = mp_slot_state(slot->seen_word) == MP_SLOT_FREE;
+    /* Idle until just before this very grant, and not only long ago. */
+    bool was_free = slot->seen_word + MP_SLOT_GRANT == word;
     if (mp_slot_state(word) == MP_SLOT_BUSY)
         slot->check_at_ns = was_free ? slot->seen_ns : pass->kept_ns;
     if (mp_slot_state(word) == MP_SLOT_FREE) slot->check_at_ns = next_check_ns(pass);

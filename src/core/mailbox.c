@@ -68,8 +68,6 @@ mantis_status mantis_mailbox_close(mantis_mailbox **mailbox) {
 
 int mantis_mailbox_fd(const mantis_mailbox *mailbox) { return mailbox->fd; }
 
-void mp_mailbox_init_blocking(mantis_mailbox *mailbox) { *mailbox = (mantis_mailbox){.fd = -1}; }
-
 /* Wake the owner if it may sleep. An eventfd is written under the lock, because the owner may
  * close the mailbox as soon as the lock is released. */
 static void wake_locked(mantis_mailbox *mailbox) {

@@ -33,9 +33,6 @@ struct mantis_mailbox {
     mp_tasks ops;   /* operations to run at this home */
 };
 
-/* A mailbox for one blocking request, on the stack. */
-void mp_mailbox_init_blocking(mantis_mailbox *mailbox);
-
 /* Put a waiter with its outcome in. Under the pool's lock (C5). Returns the word to wake with
  * mp_park_wake_one() once that lock is released, or NULL. */
 mp_word *mp_mailbox_post(mantis_mailbox *mailbox, mp_waiter *waiter);

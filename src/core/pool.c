@@ -195,12 +195,23 @@ static mantis_status init_locked(mantis_pool *pool, const mantis_pool_config *co
     return join_limits(pool, config, error);
 }
 
+static void begin_close(mantis_pool *pool) {
+    mp_turn turn = mp_turn_begin(pool);
+    if (!pool->is_closed) {
+        pool->is_closed = true;
+        mp_or_seq_cst(&pool->attention, MP_ATTENTION_CLOSED);
+        mp_grant_end_all_locked(&turn, MANTIS_CLOSED);
+        mp_grant_sweep_locked(&turn, MANTIS_CLOSE_POOL);
+        mp_supply_locked(&turn); /* leaves the queues of its limits */
+        mp_turn_changed_locked(&turn);
+    }
+    mp_turn_end(&turn);
+}
+
 /* Undo an opening that failed: as a close, and nothing was ever open. */
 static void undo_open(mantis_pool *pool) {
     mp_add_seq_cst(&pool->inside, 1);
-    mp_lock_acquire(&pool->lock);
-    pool->is_closed = true;
-    mp_lock_release(&pool->lock);
+    begin_close(pool);
     mp_pool_leave(pool);
 }
 
@@ -241,13 +252,6 @@ mantis_status mantis_pool_open(mantis_pool **out, const mantis_pool_config *conf
 
 typedef bool (*is_reached)(const mantis_pool *pool, uint32_t count);
 
-static uint32_t count_busy(const mantis_pool *pool) {
-    uint32_t busy = 0;
-    MP_SLOTS_EACH(&((mantis_pool *)(uintptr_t)pool)->slots, slot)
-    busy += mp_slot_state(mp_load_seq_cst(&slot->word)) == MP_SLOT_BUSY;
-    return busy;
-}
-
 /* Nothing is left, and nobody is inside but those who wait for this: the last of them gives the
  * memory back. From then on the pool is hidden. any: also if somebody is inside. */
 static bool is_over(const mantis_pool *pool, uint32_t any) {
@@ -264,7 +268,10 @@ static bool is_warm(const mantis_pool *pool, uint32_t count) {
 
 static bool is_idle(const mantis_pool *pool, uint32_t count) {
     (void)count;
-    return pool->is_closed || count_busy(pool) == 0;
+    bool is_busy = false;
+    MP_SLOTS_EACH(&pool->slots, slot)
+    if (mp_slot_state(mp_load_seq_cst(&slot->word)) == MP_SLOT_BUSY) is_busy = true;
+    return pool->is_closed || !is_busy;
 }
 
 /* Sleep until the state is reached. Releases of borrowed connections come by the slow path
@@ -313,19 +320,6 @@ mantis_status mantis_pool_wait_idle(mantis_pool *pool, int64_t deadline_ns, mant
 }
 
 /* ---- closing ---- */
-
-static void begin_close(mantis_pool *pool) {
-    mp_turn turn = mp_turn_begin(pool);
-    if (!pool->is_closed) {
-        pool->is_closed = true;
-        mp_or_seq_cst(&pool->attention, MP_ATTENTION_STOPPED);
-        mp_grant_end_all_locked(&turn, MANTIS_CLOSED);
-        mp_grant_sweep_locked(&turn, MANTIS_CLOSE_POOL);
-        mp_supply_locked(&turn); /* leaves the queues of its limits */
-        mp_turn_changed_locked(&turn);
-    }
-    mp_turn_end(&turn);
-}
 
 /* The deadline has passed: no goodbye for what is still under way. */
 static void abort_stragglers(mantis_pool *pool) {
@@ -423,7 +417,7 @@ mantis_status mantis_pool_pause(mantis_pool *pool, mantis_pause how, mantis_erro
     if (status != MANTIS_OK) return status;
     pool->is_paused = true;
     pool->pause_fails = how == MANTIS_PAUSE_FAIL;
-    mp_or_seq_cst(&pool->attention, MP_ATTENTION_STOPPED);
+    mp_or_seq_cst(&pool->attention, MP_ATTENTION_PAUSED);
     mp_grant_sweep_locked(&turn, (mantis_close_reason)0);
     if (pool->pause_fails) mp_grant_end_all_locked(&turn, MANTIS_PAUSED);
     end_change(&turn);
@@ -435,7 +429,7 @@ mantis_status mantis_pool_resume(mantis_pool *pool, mantis_error *error) {
     mantis_status status = begin_change(pool, &turn, error);
     if (status != MANTIS_OK) return status;
     pool->is_paused = pool->pause_fails = false;
-    mp_and_seq_cst(&pool->attention, ~MP_ATTENTION_STOPPED);
+    mp_and_seq_cst(&pool->attention, ~MP_ATTENTION_PAUSED);
     MP_SLOTS_EACH(&pool->slots, slot)
     if (!slot->is_suspect && mp_grant_hold(slot)) mp_grant_settle_locked(&turn, slot);
     end_change(&turn);

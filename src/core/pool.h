@@ -29,12 +29,13 @@
 
 /* attention: the number of those who wait, and reasons to leave the fast path. */
 #define MP_ATTENTION_WAITERS UINT32_C(0x00ffffff)
-#define MP_ATTENTION_STOPPED UINT32_C(0x01000000) /* closed or paused */
+#define MP_ATTENTION_CLOSED UINT32_C(0x01000000)
+#define MP_ATTENTION_PAUSED UINT32_C(0x10000000)
 #define MP_ATTENTION_LIMIT UINT32_C(0x02000000)   /* a shared limit wants a connection back */
 #define MP_ATTENTION_WATCHED UINT32_C(0x04000000) /* somebody waits for the pool to be idle */
 #define MP_ATTENTION_FORKED UINT32_C(0x08000000)  /* this is the child, the pool the parent's */
-#define MP_ATTENTION_NO_TAKING (MP_ATTENTION_WAITERS | MP_ATTENTION_STOPPED | MP_ATTENTION_FORKED)
-
+#define MP_ATTENTION_NO_TAKING                                                                     \
+    (MP_ATTENTION_WAITERS | MP_ATTENTION_CLOSED | MP_ATTENTION_PAUSED | MP_ATTENTION_FORKED)
 /* One set of parameters, and what the connector's start() made of them. */
 typedef struct mp_place {
     struct mp_place *older;
@@ -238,8 +239,8 @@ extern const mp_member_calls mp_pool_member_calls;
 
 /* ---- holders.c, explain.c ---- */
 
-/* Fill out with those who hold connections, the longest first; returns how many there are in all. */
-size_t mp_holders_read_locked(const mp_turn *turn, mantis_holder *out, size_t max);
+/* Read one slot as a holder; false if it is not borrowed. */
+bool mp_holders_read_locked(const mp_turn *turn, mp_slot *slot, mantis_holder *out);
 
 /* Does this thread hold all connections that there can be? */
 bool mp_holders_has_all_locked(const mp_turn *turn, uint32_t tid);

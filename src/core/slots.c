@@ -3,6 +3,8 @@
 
 #include "core/registry.h"
 
+#include <string.h>
+
 #ifndef MP_EXPLORE
 _Thread_local mp_hints mp_thread_hints;
 #endif
@@ -21,6 +23,27 @@ static mp_slot *take_by_bits(mp_slot *first, _Atomic uint64_t *bits, uint64_t st
         left &= ~mask;
     }
     return NULL;
+}
+
+void mp_slots_push_hint(mp_hint_set *set, uint32_t pool_id, mp_slot *slot) {
+    if (set->pool_id != pool_id) *set = (mp_hint_set){.pool_id = pool_id};
+    if (set->count == MP_HINTS) { /* forget the older half */
+        set->count = MP_HINTS / 2;
+        memmove(set->slots, set->slots + set->count, set->count * sizeof set->slots[0]);
+    }
+    if (set->last) set->slots[set->count++] = set->last->index;
+    set->last = slot;
+}
+
+mp_slot *mp_slots_take_hint(mp_hint_set *set, uint32_t pool_id, uint64_t *taken) {
+    if (set->pool_id != pool_id) return NULL;
+    mp_slot *slot = set->last;
+    set->last = NULL;
+    while (!slot || !mp_slot_try_take(slot, MP_SLOT_GRANT, taken)) {
+        if (set->count == 0) return NULL;
+        slot = mp_slot_at(set->slots[--set->count]);
+    }
+    return slot;
 }
 
 mp_slot *mp_slots_take(mp_slots *slots, uint64_t step, uint64_t *taken) {

@@ -127,19 +127,21 @@ typedef struct mp_slots {
 /* ---- the hints of a thread ---- */
 
 #define MP_HINT_SETS 4
-#define MP_HINTS 24
+#define MP_HINTS 28 /* a set is 128 bytes */
 
 typedef struct mp_hint_set {
     uint32_t pool_id;
     uint32_t count;
-    uint32_t slots[MP_HINTS];
+    mp_slot *
+        last; /* the one released last, or NULL; a pointer, because the shortest path waits for it */
+    uint32_t slots[MP_HINTS]; /* those before */
 } mp_hint_set;
 
 typedef struct mp_hints {
     uint32_t tid; /* 0: not asked yet */
     uint32_t home;
     uint32_t calling_out;           /* how deep it is in hooks and connectors */
-    mp_hint_set sets[MP_HINT_SETS]; /* of the pool with this id modulo MP_HINT_SETS */
+    mp_hint_set sets[MP_HINT_SETS]; /* see mp_slots_hints() */
 } mp_hints;
 
 #ifdef MP_EXPLORE
@@ -210,34 +212,18 @@ static inline mp_slot *mp_slot_at(uint32_t index) {
     return mp_likely(group) ? group + index % MP_SLOT_GROUP : NULL;
 }
 
-/* The same for an index that a slot had. */
-static inline mp_slot *mp_slot_at_known(uint32_t index) {
-    return mp_load_acquire(&mp_slot_groups[index / MP_SLOT_GROUP]) + index % MP_SLOT_GROUP;
-}
-
 /* ---- taking and hinting ---- */
 
-/* Take a slot that this thread released last, for a grant; NULL if none of them is free. */
-static inline mp_slot *mp_slots_take_hint(mp_hints *hints, uint32_t pool_id, uint64_t *taken) {
-    mp_hint_set *set = &hints->sets[pool_id % MP_HINT_SETS];
-    if (mp_unlikely(set->pool_id != pool_id)) return NULL;
-    while (set->count > 0) {
-        mp_slot *slot = mp_slot_at_known(set->slots[--set->count]);
-        if (mp_slot_try_take(slot, MP_SLOT_GRANT, taken)) return slot;
-    }
-    return NULL;
+/* The set that a pool shares with few others, by its address: nothing has to be loaded for it. */
+static inline mp_hint_set *mp_slots_hints(mp_hints *hints, const struct mantis_pool *pool) {
+    return &hints->sets[(uintptr_t)pool / MP_CACHE_LINE % MP_HINT_SETS];
 }
 
+/* Take a slot that this thread released last, for a grant; NULL if none of them is free. */
+mp_slot *mp_slots_take_hint(mp_hint_set *set, uint32_t pool_id, uint64_t *taken);
+
 /* Remember a slot that this thread released. */
-static inline void mp_slots_push_hint(mp_hints *hints, uint32_t pool_id, uint32_t index) {
-    mp_hint_set *set = &hints->sets[pool_id % MP_HINT_SETS];
-    if (mp_unlikely(set->pool_id != pool_id)) *set = (mp_hint_set){.pool_id = pool_id};
-    if (mp_unlikely(set->count == MP_HINTS)) { /* forget the older half */
-        for (uint32_t i = 0; i < MP_HINTS / 2; i++) set->slots[i] = set->slots[i + MP_HINTS / 2];
-        set->count = MP_HINTS / 2;
-    }
-    set->slots[set->count++] = index;
-}
+void mp_slots_push_hint(mp_hint_set *set, uint32_t pool_id, mp_slot *slot);
 
 /* Take any free slot by adding step: by the bitmap, then by all words; NULL if there was none.
  * Lock-free: a stopped thread hides nothing, since every word is looked at. */

@@ -107,10 +107,28 @@ mantis_status mantis_pool_get_histogram(mantis_pool *pool, mantis_pool_histogram
     return MANTIS_OK;
 }
 
+/* Put one in its place among those held for longer. */
+static void insert(mantis_holder *out, size_t count, size_t max, const mantis_holder *holder) {
+    size_t at = count < max ? count : max;
+    while (at > 0 && out[at - 1].held_ns < holder->held_ns) {
+        if (at < max) out[at] = out[at - 1];
+        at--;
+    }
+    if (at < max) out[at] = *holder;
+}
+
+static size_t read_holders_locked(const mp_turn *turn, mantis_holder *out, size_t max) {
+    size_t count = 0;
+    mantis_holder holder;
+    MP_SLOTS_EACH(&turn->pool->slots, slot)
+    if (mp_holders_read_locked(turn, slot, &holder)) insert(out, count++, max, &holder);
+    return count;
+}
+
 size_t mantis_pool_holders(mantis_pool *pool, mantis_holder *out, size_t max) {
     if (mp_pool_enter(pool, mp_load_relaxed(&pool->id), NULL) != MANTIS_OK) return 0;
     mp_turn turn = mp_turn_begin(pool);
-    size_t count = mp_holders_read_locked(&turn, out, max);
+    size_t count = read_holders_locked(&turn, out, max);
     mp_turn_end(&turn);
     mp_pool_leave(pool);
     return count;
