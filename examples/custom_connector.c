@@ -10,22 +10,19 @@
 #include <stdio.h>
 #include <string.h>
 
-static void file_open(void *place, mantis_op *op)
-{
+static void file_open(void *place, mantis_op *op) {
     FILE *file = fopen(place, "a");
     if (file) mantis_op_done(op, file);
     else mantis_op_failed(op, strerror(errno)); /* copied: it becomes the cause in errors */
 }
 
-static void file_close(void *place, void *native, mantis_op *op)
-{
+static void file_close(void *place, void *native, mantis_op *op) {
     (void)place;
     fclose(native);
     mantis_op_done(op, NULL);
 }
 
-static bool file_is_broken(void *place, void *native)
-{
+static bool file_is_broken(void *place, void *native) {
     (void)place;
     return ferror(native) != 0;
 }
@@ -39,8 +36,7 @@ static const mantis_connector files = {
 };
 
 /* Borrow a file, write a line, give it back. */
-static mantis_status write_line(mantis_pool *pool, const char *line, mantis_error *error)
-{
+static mantis_status write_line(mantis_pool *pool, const char *line, mantis_error *error) {
     mantis_conn conn = {0};
     void *native = NULL;
     mantis_status status = mantis_pool_acquire(pool, mantis_deadline_ms(200), &conn, error);
@@ -52,8 +48,7 @@ static mantis_status write_line(mantis_pool *pool, const char *line, mantis_erro
 }
 
 /* Write to a pool of files with this path, and say how it went. */
-static mantis_status run(const char *path)
-{
+static mantis_status run(const char *path) {
     mantis_pool_config config = {.connector = &files, .dsn = path, .name = "log", .conns_max = 2};
     mantis_pool *pool = NULL;
     mantis_error error = {0};
@@ -65,8 +60,7 @@ static mantis_status run(const char *path)
     return status;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     mantis_status good = run(argc > 1 ? argv[1] : "custom_connector.log");
     mantis_status bad = run("no-such-directory/log"); /* the error has the cause */
     return good == MANTIS_OK && bad != MANTIS_OK ? 0 : 1;

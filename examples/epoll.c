@@ -32,8 +32,7 @@ struct loop {
 };
 
 /* The outcome of a request: exactly one comes for each. */
-static void on_outcome(struct loop *loop, mantis_waiter *waiter)
-{
+static void on_outcome(struct loop *loop, mantis_waiter *waiter) {
     struct request *request = waiter->arg;
     if (waiter->status == MANTIS_OK) {
         printf("request %d: connection after %lld ms\n", request->number,
@@ -48,8 +47,7 @@ static void on_outcome(struct loop *loop, mantis_waiter *waiter)
     loop->left--;
 }
 
-static void finish_work(struct loop *loop)
-{
+static void finish_work(struct loop *loop) {
     for (int i = 0; i < REQUESTS; i++) {
         struct request *request = &loop->requests[i];
         if (!request->until_ns || request->until_ns > mantis_now_ns()) continue;
@@ -61,8 +59,7 @@ static void finish_work(struct loop *loop)
 }
 
 /* Milliseconds until something is due, rounded up. */
-static int timeout_ms(const struct loop *loop)
-{
+static int timeout_ms(const struct loop *loop) {
     int64_t due_ns = mantis_mailbox_due_ns(loop->mailbox);
     for (int i = 0; i < REQUESTS; i++) {
         int64_t until_ns = loop->requests[i].until_ns;
@@ -74,16 +71,14 @@ static int timeout_ms(const struct loop *loop)
 }
 
 /* Draining until nothing comes arms the descriptor: only then may the loop sleep. */
-static void drain(struct loop *loop)
-{
+static void drain(struct loop *loop) {
     mantis_waiter *come[8];
     size_t count;
     while ((count = mantis_mailbox_drain(loop->mailbox, come, 8)) > 0)
         for (size_t i = 0; i < count; i++) on_outcome(loop, come[i]);
 }
 
-static void run(struct loop *loop)
-{
+static void run(struct loop *loop) {
     drain(loop);
     while (loop->left > 0) {
         struct epoll_event event;
@@ -93,8 +88,7 @@ static void run(struct loop *loop)
     }
 }
 
-static mantis_status send_requests(struct loop *loop, mantis_error *error)
-{
+static mantis_status send_requests(struct loop *loop, mantis_error *error) {
     mantis_status status = MANTIS_OK;
     for (int i = 0; i < REQUESTS && status == MANTIS_OK; i++) {
         struct request *request = &loop->requests[i];
@@ -107,8 +101,7 @@ static mantis_status send_requests(struct loop *loop, mantis_error *error)
     return status;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     mantis_pool_config config = {
         .connector = &mantis_embedded,
         .dsn = argc > 1 ? argv[1] : "mantis::memory:",

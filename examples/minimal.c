@@ -7,8 +7,7 @@
 #include <mantis/store.h>
 #include <stdio.h>
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     mantis_pool_config config = {.connector = &mantis_embedded, .dsn = "mantis:mantis-data"};
     if (argc > 1) config.dsn = argv[1];
 

@@ -19,8 +19,7 @@ struct clerk {
     pthread_t thread;
 };
 
-static mantis_status write_order(mantis_pool *pool, const char *order, mantis_error *error)
-{
+static mantis_status write_order(mantis_pool *pool, const char *order, mantis_error *error) {
     mantis_conn conn = {0};
     mantis_status status = mantis_pool_acquire(pool, mantis_deadline_ms(250), &conn, error);
     if (status != MANTIS_OK) return status;
@@ -30,8 +29,7 @@ static mantis_status write_order(mantis_pool *pool, const char *order, mantis_er
     return status;
 }
 
-static void *run_clerk(void *arg)
-{
+static void *run_clerk(void *arg) {
     struct clerk *clerk = arg;
     for (int i = 0; i < ORDERS; i++) {
         char order[32];
@@ -45,15 +43,13 @@ static void *run_clerk(void *arg)
     return NULL;
 }
 
-static void print_report(mantis_pool *pool)
-{
+static void print_report(mantis_pool *pool) {
     char report[4096];
     mantis_report_text(pool, report, sizeof report);
     printf("%s", report);
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     mantis_pool_config config = {
         .connector = &mantis_embedded,
         .dsn = argc > 1 ? argv[1] : "mantis::memory:",

@@ -14,8 +14,7 @@
 #define WORD_MAX 24 /* longer words are not misspelt, they are something else */
 #define MISTAKES_MAX 2
 
-int mp_args_refuse(const mp_command *command, const char *format, ...)
-{
+int mp_args_refuse(const mp_command *command, const char *format, ...) {
     va_list args;
     va_start(args, format);
     (void)fprintf(stderr, "mantispool %s: ", command->name);
@@ -27,15 +26,11 @@ int mp_args_refuse(const mp_command *command, const char *format, ...)
 
 /* ---- similar words ---- */
 
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
 /* How many letters must be added, left out or changed to make one word of the other
  * (V. Levenshtein, 1966). */
-static size_t count_mistakes(const char *word, const char *other)
-{
+static size_t count_mistakes(const char *word, const char *other) {
     size_t length = strlen(other);
     size_t row[WORD_MAX + 1];
     if (strlen(word) > WORD_MAX || length > WORD_MAX) return MISTAKES_MAX + 1;
@@ -52,8 +47,7 @@ static size_t count_mistakes(const char *word, const char *other)
     return row[length];
 }
 
-const char *mp_args_find_similar(const char *word, const char *const *names)
-{
+const char *mp_args_find_similar(const char *word, const char *const *names) {
     const char *best = NULL;
     size_t best_mistakes = MISTAKES_MAX + 1;
     for (; *names; names++) {
@@ -67,8 +61,7 @@ const char *mp_args_find_similar(const char *word, const char *const *names)
 
 /* ---- options ---- */
 
-static int refuse_option(const mp_args *args, const char *name)
-{
+static int refuse_option(const mp_args *args, const char *name) {
     const char *names[OPTIONS_MAX + 2] = {"help"};
     for (size_t i = 0; i < args->options_count && i < OPTIONS_MAX; i++)
         names[i + 1] = args->options[i].name;
@@ -78,15 +71,13 @@ static int refuse_option(const mp_args *args, const char *name)
                           similar);
 }
 
-static const mp_option *find_option(const mp_args *args, const char *name)
-{
+static const mp_option *find_option(const mp_args *args, const char *name) {
     for (size_t i = 0; i < args->options_count; i++)
         if (strcmp(args->options[i].name, name) == 0) return &args->options[i];
     return NULL;
 }
 
-static int parse_number(const mp_args *args, const mp_option *option, const char *value)
-{
+static int parse_number(const mp_args *args, const mp_option *option, const char *value) {
     char *end;
     errno = 0;
     long long number = strtoll(value, &end, 10);
@@ -98,16 +89,14 @@ static int parse_number(const mp_args *args, const mp_option *option, const char
     return GO_ON;
 }
 
-static int parse_value(const mp_args *args, const mp_option *option, const char *value)
-{
+static int parse_value(const mp_args *args, const mp_option *option, const char *value) {
     if (option->kind == MP_OPTION_NUMBER) return parse_number(args, option, value);
     *(const char **)option->target = value;
     return GO_ON;
 }
 
 /* One option: "--name value" or "--name=value". *index stays on its last word. */
-static int parse_option(const mp_args *args, int argc, char **argv, int *index)
-{
+static int parse_option(const mp_args *args, int argc, char **argv, int *index) {
     char name[64];
     const char *word = argv[*index] + 2;
     size_t length = strcspn(word, "=");
@@ -129,16 +118,14 @@ static int parse_option(const mp_args *args, int argc, char **argv, int *index)
 
 /* ---- help ---- */
 
-static void write_default(const mp_option *option)
-{
+static void write_default(const mp_option *option) {
     if (option->kind == MP_OPTION_NUMBER)
         (void)printf(" (%" PRId64 ")", *(const int64_t *)option->target);
     const char *text = option->kind == MP_OPTION_TEXT ? *(const char **)option->target : NULL;
     if (text) (void)printf(" (%s)", text);
 }
 
-static int write_help(const mp_args *args)
-{
+static int write_help(const mp_args *args) {
     (void)printf("Usage: mantispool %s%s%s\n%s.\n\nOptions (and their defaults):\n",
                  args->command->name, *args->usage ? " " : "", args->usage, args->command->summary);
     for (size_t i = 0; i < args->options_count; i++) {
@@ -154,8 +141,7 @@ static int write_help(const mp_args *args)
     return MP_EXIT_OK;
 }
 
-int mp_args_parse(mp_args *args, int argc, char **argv)
-{
+int mp_args_parse(mp_args *args, int argc, char **argv) {
     bool is_operand = false; /* behind "--" everything is */
     for (int i = 0; i < argc; i++) {
         const char *word = argv[i];

@@ -46,14 +46,12 @@ static const char details[] =
     "  mantispool bench --mix set=100 --threads 1 --connections 1\n"
     "  mantispool bench 'mantis:/tmp/data?sync=group' --threads 64 --connections 64\n";
 
-static int64_t default_threads(void)
-{
+static int64_t default_threads(void) {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     return processors < 1 ? 2 : processors > 8 ? 16 : 2 * processors;
 }
 
-static int parse_args(bench_run *bench, int argc, char **argv)
-{
+static int parse_args(bench_run *bench, int argc, char **argv) {
     mp_summary *summary = &bench->summary;
     const mp_option options[] = {
         {"threads", "N", MP_OPTION_NUMBER, &bench->threads, 1, THREADS_MAX,
@@ -84,8 +82,7 @@ static int parse_args(bench_run *bench, int argc, char **argv)
 }
 
 /* Answers -1 if what was asked for can be done. */
-static int check_args(bench_run *bench)
-{
+static int check_args(bench_run *bench) {
     static const char *const when[] = {"auto", "always", "never", NULL};
     mp_summary *summary = &bench->summary;
     char why[256];
@@ -110,8 +107,7 @@ static int check_args(bench_run *bench)
 /* ---- progress ---- */
 
 /* Block the signals in this thread and those it starts, so that only wait_ns() sees them. */
-static void block_signals(bench_run *bench)
-{
+static void block_signals(bench_run *bench) {
     (void)sigemptyset(&bench->signals);
     (void)sigaddset(&bench->signals, SIGINT);
     (void)sigaddset(&bench->signals, SIGTERM);
@@ -119,8 +115,7 @@ static void block_signals(bench_run *bench)
 }
 
 /* Wait until then, or for a signal. A second signal ends the program. */
-static void wait_until(bench_run *bench, int64_t until_ns)
-{
+static void wait_until(bench_run *bench, int64_t until_ns) {
     while (!bench->summary.is_interrupted) {
         int64_t left_ns = until_ns - mp_clock_now_ns();
         if (left_ns <= 0) return;
@@ -132,8 +127,7 @@ static void wait_until(bench_run *bench, int64_t until_ns)
 }
 
 static void write_progress(bench_run *bench, const char *head, uint64_t first, const char *between,
-                           uint64_t second, const char *end)
-{
+                           uint64_t second, const char *end) {
     char line[256];
     mp_text text = {.data = line, .size = sizeof line};
     mp_text_add(&text, "%s", head);
@@ -146,8 +140,7 @@ static void write_progress(bench_run *bench, const char *head, uint64_t first, c
 
 /* ---- the run ---- */
 
-static void write_plan(bench_run *bench)
-{
+static void write_plan(bench_run *bench) {
     const mp_summary *summary = &bench->summary;
     (void)fprintf(bench->progress, "%s: %u thread%s on %u connection%s, %lld s, %s\n", summary->dsn,
                   summary->threads, summary->threads == 1 ? "" : "s", summary->connections,
@@ -157,8 +150,7 @@ static void write_plan(bench_run *bench)
 }
 
 /* Load the key space if it must be. Answers -1 to go on. */
-static int run_preload(bench_run *bench)
-{
+static int run_preload(bench_run *bench) {
     const mp_keyspace *keyspace = &bench->summary.keyspace;
     bool is_there = strcmp(bench->preload, "always") != 0 &&
                     mp_keyspace_exists(keyspace, bench->pool);
@@ -186,8 +178,7 @@ static int run_preload(bench_run *bench)
     return bench->summary.is_interrupted ? 130 : MP_EXIT_FAILED;
 }
 
-static double read_cpu_s(void)
-{
+static double read_cpu_s(void) {
     struct rusage usage;
     if (getrusage(RUSAGE_SELF, &usage) < 0) return 0;
     return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
@@ -195,8 +186,7 @@ static double read_cpu_s(void)
 }
 
 /* One line a second until the time is over. */
-static void watch_load(bench_run *bench, mp_load *load)
-{
+static void watch_load(bench_run *bench, mp_load *load) {
     uint64_t before = 0, operations = 0, errors = 0;
     int64_t start_ns = mp_clock_now_ns(), last_ns = start_ns;
     for (int64_t second = 1; second <= bench->seconds; second++) {
@@ -214,8 +204,7 @@ static void watch_load(bench_run *bench, mp_load *load)
     }
 }
 
-static void write_summary(const bench_run *bench)
-{
+static void write_summary(const bench_run *bench) {
     static char output[OUTPUT_BYTES];
     mp_text text = {.data = output, .size = sizeof output};
     if (bench->is_json) mp_summary_format_json(&bench->summary, &text);
@@ -223,8 +212,7 @@ static void write_summary(const bench_run *bench)
     (void)fputs(output, stdout);
 }
 
-static int run_load(bench_run *bench)
-{
+static int run_load(bench_run *bench) {
     mp_summary *summary = &bench->summary;
     mp_load *load = mp_load_start(bench->pool, summary->threads, &summary->mix, &summary->keyspace);
     if (!load) {
@@ -240,8 +228,7 @@ static int run_load(bench_run *bench)
     return summary->load.errors ? MP_EXIT_FAILED : MP_EXIT_OK;
 }
 
-static int run_bench(const mp_command *command, int argc, char **argv)
-{
+static int run_bench(const mp_command *command, int argc, char **argv) {
     bench_run bench = {
         .command = command,
         .preload = "auto",

@@ -16,15 +16,13 @@ static const char marker_key[] = "mantispool bench";
 /* ---- keys ---- */
 
 /* The finalizer of SplitMix64 (G. Steele, D. Lea, C. Flood, 2014). */
-static uint64_t scatter(uint64_t x)
-{
+static uint64_t scatter(uint64_t x) {
     x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
     x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
     return x ^ (x >> 31);
 }
 
-void mp_keyspace_key(uint64_t number, char out[MP_KEY_BYTES])
-{
+void mp_keyspace_key(uint64_t number, char out[MP_KEY_BYTES]) {
     static const char letters[] =
         "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-abcdefghijklmnopqrstuvwxyz_";
     uint64_t high = scatter(2 * number + UINT64_C(0x9e3779b97f4a7c15));
@@ -40,8 +38,7 @@ void mp_keyspace_key(uint64_t number, char out[MP_KEY_BYTES])
 /* Values are cut from one buffer at MP_VALUES_KEPT places, so many bytes apart. */
 #define CUT_BYTES 128
 
-bool mp_values_init(mp_values *values, size_t value_bytes, uint64_t seed)
-{
+bool mp_values_init(mp_values *values, size_t value_bytes, uint64_t seed) {
     size_t size = value_bytes + MP_VALUES_KEPT * CUT_BYTES;
     mp_random random;
     *values = (mp_values){.bytes = malloc(size), .value_bytes = value_bytes};
@@ -55,33 +52,28 @@ bool mp_values_init(mp_values *values, size_t value_bytes, uint64_t seed)
     return true;
 }
 
-void mp_values_finish(mp_values *values)
-{
+void mp_values_finish(mp_values *values) {
     free(values->bytes);
     *values = (mp_values){0};
 }
 
-static size_t head_bytes(size_t value_bytes)
-{
+static size_t head_bytes(size_t value_bytes) {
     return value_bytes < MP_KEY_BYTES ? value_bytes : MP_KEY_BYTES;
 }
 
-const char *mp_values_next(mp_values *values, const char key[MP_KEY_BYTES])
-{
+const char *mp_values_next(mp_values *values, const char key[MP_KEY_BYTES]) {
     char *value = values->bytes + (values->next++ % MP_VALUES_KEPT) * CUT_BYTES;
     memcpy(value, key, head_bytes(values->value_bytes));
     return value;
 }
 
-bool mp_values_match(const mantis_value *value, const char key[MP_KEY_BYTES])
-{
+bool mp_values_match(const mantis_value *value, const char key[MP_KEY_BYTES]) {
     return value->size == 0 || memcmp(value->data, key, head_bytes(value->size)) == 0;
 }
 
 /* ---- the marker ---- */
 
-bool mp_keyspace_exists(const mp_keyspace *keyspace, mantis_pool *pool)
-{
+bool mp_keyspace_exists(const mp_keyspace *keyspace, mantis_pool *pool) {
     mantis_conn conn = {0};
     mantis_value value = {0};
     char text[64] = "";
@@ -98,8 +90,7 @@ bool mp_keyspace_exists(const mp_keyspace *keyspace, mantis_pool *pool)
 
 /* Set the marker, or delete it while the key space is neither the old one nor the new one. */
 static mantis_status write_marker(const mp_keyspace *keyspace, mantis_pool *pool, bool is_loaded,
-                                  mantis_error *error)
-{
+                                  mantis_error *error) {
     char text[64];
     mantis_conn conn = {0};
     mantis_status status = mantis_pool_acquire(pool, MANTIS_DEADLINE_DEFAULT, &conn, error);
@@ -135,8 +126,7 @@ struct mp_preload {
     mantis_error error; /* the first */
 };
 
-static void stop_preload(mp_preload *preload, const mantis_error *error)
-{
+static void stop_preload(mp_preload *preload, const mantis_error *error) {
     mp_lock_acquire(&preload->lock);
     if (preload->error.status == MANTIS_OK) preload->error = *error;
     mp_lock_release(&preload->lock);
@@ -151,8 +141,7 @@ typedef struct mp_chunk {
 
 /* Write keys first to first + count - 1. */
 static mantis_status write_chunk(mp_preload *preload, mp_chunk *chunk, uint64_t first,
-                                 uint32_t count, mantis_error *error)
-{
+                                 uint32_t count, mantis_error *error) {
     mantis_conn conn = {0};
     for (uint32_t i = 0; i < count; i++) {
         mp_keyspace_key(first + i, chunk->keys[i]);
@@ -170,8 +159,7 @@ static mantis_status write_chunk(mp_preload *preload, mp_chunk *chunk, uint64_t 
     return status;
 }
 
-static void write_chunks(mp_preload *preload, mp_chunk *chunk)
-{
+static void write_chunks(mp_preload *preload, mp_chunk *chunk) {
     uint64_t keys = preload->keyspace.keys;
     mantis_error error = {0};
     while (!mp_load_relaxed(&preload->is_stopped)) {
@@ -185,8 +173,7 @@ static void write_chunks(mp_preload *preload, mp_chunk *chunk)
     }
 }
 
-static void *run_preload(void *arg)
-{
+static void *run_preload(void *arg) {
     mp_preload *preload = arg;
     mantis_error no_memory = {.status = MANTIS_NOMEM, .text = "no memory for a batch of values"};
     mp_chunk *chunk = malloc(sizeof *chunk);
@@ -201,8 +188,7 @@ static void *run_preload(void *arg)
     return NULL;
 }
 
-mp_preload *mp_preload_start(const mp_keyspace *keyspace, mantis_pool *pool, uint32_t threads)
-{
+mp_preload *mp_preload_start(const mp_keyspace *keyspace, mantis_pool *pool, uint32_t threads) {
     mp_preload *preload = calloc(1, sizeof *preload);
     pthread_t *handles = calloc(threads, sizeof *handles);
     if (!preload || !handles) {
@@ -230,14 +216,12 @@ mp_preload *mp_preload_start(const mp_keyspace *keyspace, mantis_pool *pool, uin
     return preload;
 }
 
-uint64_t mp_preload_done(mp_preload *preload, bool *is_over)
-{
+uint64_t mp_preload_done(mp_preload *preload, bool *is_over) {
     *is_over = mp_load_seq_cst(&preload->running) == 0;
     return mp_load_relaxed(&preload->written);
 }
 
-mantis_status mp_preload_finish(mp_preload *preload, mantis_error *error)
-{
+mantis_status mp_preload_finish(mp_preload *preload, mantis_error *error) {
     mp_store_relaxed(&preload->is_stopped, true);
     for (uint32_t i = 0; i < preload->threads; i++) (void)pthread_join(preload->handles[i], NULL);
     mantis_error first = preload->error;

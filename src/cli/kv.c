@@ -42,15 +42,13 @@ static const char details[] =
 
 /* ---- operations ---- */
 
-static mantis_status refuse_missing(const char *key, mantis_error *error)
-{
+static mantis_status refuse_missing(const char *key, mantis_error *error) {
     error->status = MANTIS_NOT_FOUND;
     (void)snprintf(error->text, sizeof error->text, "there is no key '%.200s'", key);
     return MANTIS_NOT_FOUND;
 }
 
-static mantis_status run_get(mantis_conn conn, const kv_request *request, mantis_error *error)
-{
+static mantis_status run_get(mantis_conn conn, const kv_request *request, mantis_error *error) {
     const char *key = request->operands[0];
     mantis_value value = {0};
     mantis_status status = mantis_conn_get(conn, key, strlen(key), &value, error);
@@ -62,40 +60,30 @@ static mantis_status run_get(mantis_conn conn, const kv_request *request, mantis
     return MANTIS_OK;
 }
 
-static mantis_status run_set(mantis_conn conn, const kv_request *request, mantis_error *error)
-{
+static mantis_status run_set(mantis_conn conn, const kv_request *request, mantis_error *error) {
     const char *key = request->operands[0], *value = request->operands[1];
     return mantis_conn_set(conn, key, strlen(key), value, strlen(value), error);
 }
 
-static mantis_status run_delete(mantis_conn conn, const kv_request *request, mantis_error *error)
-{
+static mantis_status run_delete(mantis_conn conn, const kv_request *request, mantis_error *error) {
     return mantis_conn_delete(conn, request->operands[0], strlen(request->operands[0]), error);
 }
 
-static mantis_status run_exists(mantis_conn conn, const kv_request *request, mantis_error *error)
-{
+static mantis_status run_exists(mantis_conn conn, const kv_request *request, mantis_error *error) {
     const char *key = request->operands[0];
     bool is_there = false;
     mantis_status status = mantis_conn_exists(conn, key, strlen(key), &is_there, error);
     return status == MANTIS_OK && !is_there ? refuse_missing(key, error) : status;
 }
 
-static mantis_status run_scan(mantis_conn conn, const kv_request *request, mantis_error *error)
-{
+static mantis_status run_scan(mantis_conn conn, const kv_request *request, mantis_error *error) {
     return mp_kv_write_scan(conn, request->operands[0], strlen(request->operands[0]),
                             (uint32_t)request->limit, stdout, error);
 }
 
-static int run_batch(mantis_pool *pool)
-{
-    return mp_kv_run_batch(pool, stdin);
-}
+static int run_batch(mantis_pool *pool) { return mp_kv_run_batch(pool, stdin); }
 
-static int run_shell(mantis_pool *pool)
-{
-    return mp_kv_run_shell(pool, stdin, stdout);
-}
+static int run_shell(mantis_pool *pool) { return mp_kv_run_shell(pool, stdin, stdout); }
 
 static const kv_operation operations[] = {
     {"get", "get K", 1, 1, run_get, NULL},
@@ -112,8 +100,7 @@ enum { OPERATIONS = sizeof operations / sizeof operations[0] };
 
 /* The size of the UTF-8 character that begins here, 2 to 4; 0 if none does, or a control character
  * (RFC 3629, section 4). */
-static size_t count_utf8(const unsigned char *c, const unsigned char *end)
-{
+static size_t count_utf8(const unsigned char *c, const unsigned char *end) {
     size_t size = *c >= 0xf0 ? 4 : *c >= 0xe0 ? 3 : 2;
     if (*c < 0xc2 || *c > 0xf4 || (size_t)(end - c) < size) return 0;
     unsigned char least = *c == 0xc2 || *c == 0xe0 ? 0xa0 : *c == 0xf0 ? 0x90 : 0x80;
@@ -124,8 +111,7 @@ static size_t count_utf8(const unsigned char *c, const unsigned char *end)
     return size;
 }
 
-static void write_bytes(const void *bytes, size_t size, FILE *out)
-{
+static void write_bytes(const void *bytes, size_t size, FILE *out) {
     const unsigned char *c = bytes;
     for (const unsigned char *end = c + size; c < end;) {
         size_t plain = *c >= 0x20 && *c < 0x7f && *c != '\\' ? 1 : count_utf8(c, end);
@@ -135,8 +121,7 @@ static void write_bytes(const void *bytes, size_t size, FILE *out)
     }
 }
 
-static bool write_entry(const mantis_entry *entry, void *arg)
-{
+static bool write_entry(const mantis_entry *entry, void *arg) {
     FILE *out = arg;
     write_bytes(entry->key, entry->key_size, out);
     (void)fputc('\t', out);
@@ -146,23 +131,20 @@ static bool write_entry(const mantis_entry *entry, void *arg)
 }
 
 mantis_status mp_kv_write_scan(mantis_conn conn, const char *prefix, size_t prefix_size,
-                               uint32_t limit, FILE *out, mantis_error *error)
-{
+                               uint32_t limit, FILE *out, mantis_error *error) {
     return mantis_conn_scan(conn, prefix, prefix_size, limit, NULL, write_entry, out, error);
 }
 
 /* ---- the command ---- */
 
-static const kv_operation *find_operation(const char *name)
-{
+static const kv_operation *find_operation(const char *name) {
     if (strcmp(name, "delete") == 0) name = "del";
     for (size_t i = 0; i < OPERATIONS; i++)
         if (strcmp(operations[i].name, name) == 0) return &operations[i];
     return NULL;
 }
 
-static int refuse_operation(const mp_command *command, const char *name)
-{
+static int refuse_operation(const mp_command *command, const char *name) {
     const char *names[OPERATIONS + 1] = {NULL};
     for (size_t i = 0; i < OPERATIONS; i++) names[i] = operations[i].name;
     const char *similar = mp_args_find_similar(name, names);
@@ -177,8 +159,7 @@ static int refuse_operation(const mp_command *command, const char *name)
 
 /* Answers -1 and fills request and operation, or an exit code. */
 static int parse_args(const mp_command *command, int argc, char **argv, kv_request *request,
-                      const kv_operation **operation)
-{
+                      const kv_operation **operation) {
     const mp_option options[] = {
         {"store", "DSN", MP_OPTION_TEXT, &request->dsn, 0, 0, "the store"},
         {"limit", "N", MP_OPTION_NUMBER, &request->limit, 0, UINT32_MAX,
@@ -215,8 +196,7 @@ static int parse_args(const mp_command *command, int argc, char **argv, kv_reque
 
 /* One operation on a borrowed connection. */
 static int run_operation(mantis_pool *pool, const kv_operation *operation,
-                         const kv_request *request)
-{
+                         const kv_request *request) {
     mantis_conn conn = {0};
     mantis_error error = {0};
     mantis_status status = mantis_pool_acquire(pool, MANTIS_DEADLINE_DEFAULT, &conn, &error);
@@ -232,8 +212,7 @@ static int run_operation(mantis_pool *pool, const kv_operation *operation,
     return MP_EXIT_FAILED;
 }
 
-static int run_kv(const mp_command *command, int argc, char **argv)
-{
+static int run_kv(const mp_command *command, int argc, char **argv) {
     kv_request request = {.dsn = MP_SESSION_DSN, .operands = {"", ""}};
     const kv_operation *operation = NULL;
     int code = parse_args(command, argc, argv, &request, &operation);

@@ -13,15 +13,13 @@ typedef struct batch_lines {
     size_t bytes;
 } batch_lines;
 
-static void free_batch(batch_lines *batch)
-{
+static void free_batch(batch_lines *batch) {
     for (size_t i = 0; i < batch->count; i++) free(batch->lines[i]);
     free(batch->lines);
     free(batch->writes);
 }
 
-static bool add_write(batch_lines *batch, char *line, const mantis_write *write)
-{
+static bool add_write(batch_lines *batch, char *line, const mantis_write *write) {
     if (batch->count == batch->room) {
         size_t room = batch->room ? 2 * batch->room : 64;
         mantis_write *writes = realloc(batch->writes, room * sizeof *writes);
@@ -38,8 +36,7 @@ static bool add_write(batch_lines *batch, char *line, const mantis_write *write)
 }
 
 /* What is wrong with a line of a batch, or NULL. */
-static const char *parse_write(char *line, size_t size, mantis_write *out)
-{
+static const char *parse_write(char *line, size_t size, mantis_write *out) {
     mp_kv_line parts;
     mp_kv_parse_line(line, size, &parts);
     bool is_set = strcmp(parts.command, "set") == 0;
@@ -52,8 +49,7 @@ static const char *parse_write(char *line, size_t size, mantis_write *out)
 }
 
 /* Read all lines. Answers NULL, or what is wrong with the last one read. */
-static const char *read_batch(FILE *in, batch_lines *batch)
-{
+static const char *read_batch(FILE *in, batch_lines *batch) {
     for (;;) {
         char *line = NULL;
         size_t room = 0, size = 0;
@@ -73,8 +69,7 @@ static const char *read_batch(FILE *in, batch_lines *batch)
     }
 }
 
-static mantis_status apply_batch(mantis_pool *pool, const batch_lines *batch, mantis_error *error)
-{
+static mantis_status apply_batch(mantis_pool *pool, const batch_lines *batch, mantis_error *error) {
     mantis_conn conn = {0};
     mantis_status status = mantis_pool_acquire(pool, MANTIS_DEADLINE_DEFAULT, &conn, error);
     if (status != MANTIS_OK) return status;
@@ -83,8 +78,7 @@ static mantis_status apply_batch(mantis_pool *pool, const batch_lines *batch, ma
     return status;
 }
 
-int mp_kv_run_batch(mantis_pool *pool, FILE *in)
-{
+int mp_kv_run_batch(mantis_pool *pool, FILE *in) {
     batch_lines batch = {0};
     mantis_error error = {0};
     const char *wrong = read_batch(in, &batch);

@@ -3,8 +3,7 @@
 
 #include <string.h>
 
-static char *cut_word(char **rest, size_t *rest_size, size_t *size)
-{
+static char *cut_word(char **rest, size_t *rest_size, size_t *size) {
     char *word = *rest;
     char *space = memchr(word, ' ', *rest_size);
     *size = space ? (size_t)(space - word) : *rest_size;
@@ -14,8 +13,7 @@ static char *cut_word(char **rest, size_t *rest_size, size_t *size)
     return word;
 }
 
-void mp_kv_parse_line(char *line, size_t size, mp_kv_line *out)
-{
+void mp_kv_parse_line(char *line, size_t size, mp_kv_line *out) {
     size_t command_size;
     *out = (mp_kv_line){0};
     out->command = cut_word(&line, &size, &command_size);
@@ -24,8 +22,7 @@ void mp_kv_parse_line(char *line, size_t size, mp_kv_line *out)
     out->value_size = size;
 }
 
-bool mp_kv_read_line(FILE *in, char **line, size_t *room, size_t *size)
-{
+bool mp_kv_read_line(FILE *in, char **line, size_t *room, size_t *size) {
     ssize_t length = getline(line, room, in);
     if (length < 0) return false;
     *size = (size_t)length;

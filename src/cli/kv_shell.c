@@ -15,8 +15,7 @@ typedef struct kv_shell {
 
 typedef mantis_status (*shell_run)(kv_shell *shell, mantis_error *error);
 
-static mantis_status shell_set(kv_shell *shell, mantis_error *error)
-{
+static mantis_status shell_set(kv_shell *shell, mantis_error *error) {
     const mp_kv_line *line = &shell->line;
     mantis_status status = mantis_conn_set(shell->conn, line->key, line->key_size, line->value,
                                            line->value_size, error);
@@ -24,8 +23,7 @@ static mantis_status shell_set(kv_shell *shell, mantis_error *error)
     return status;
 }
 
-static mantis_status write_value(const mantis_value *value, FILE *out, mantis_error *error)
-{
+static mantis_status write_value(const mantis_value *value, FILE *out, mantis_error *error) {
     if (value->size && memchr(value->data, '\n', value->size)) {
         (void)snprintf(error->text, sizeof error->text,
                        "the value has a line break, and this "
@@ -37,8 +35,7 @@ static mantis_status write_value(const mantis_value *value, FILE *out, mantis_er
     return MANTIS_OK;
 }
 
-static mantis_status shell_get(kv_shell *shell, mantis_error *error)
-{
+static mantis_status shell_get(kv_shell *shell, mantis_error *error) {
     mantis_value value = {0};
     mantis_status status = mantis_conn_get(shell->conn, shell->line.key, shell->line.key_size,
                                            &value, error);
@@ -51,16 +48,14 @@ static mantis_status shell_get(kv_shell *shell, mantis_error *error)
     return status;
 }
 
-static mantis_status shell_delete(kv_shell *shell, mantis_error *error)
-{
+static mantis_status shell_delete(kv_shell *shell, mantis_error *error) {
     mantis_status status = mantis_conn_delete(shell->conn, shell->line.key, shell->line.key_size,
                                               error);
     if (status == MANTIS_OK) (void)fputs("OK\n", shell->out);
     return status;
 }
 
-static mantis_status shell_exists(kv_shell *shell, mantis_error *error)
-{
+static mantis_status shell_exists(kv_shell *shell, mantis_error *error) {
     bool is_there = false;
     mantis_status status = mantis_conn_exists(shell->conn, shell->line.key, shell->line.key_size,
                                               &is_there, error);
@@ -68,23 +63,20 @@ static mantis_status shell_exists(kv_shell *shell, mantis_error *error)
     return status;
 }
 
-static mantis_status shell_scan(kv_shell *shell, mantis_error *error)
-{
+static mantis_status shell_scan(kv_shell *shell, mantis_error *error) {
     mantis_status status = mp_kv_write_scan(shell->conn, shell->line.key, shell->line.key_size, 0,
                                             shell->out, error);
     if (status == MANTIS_OK) (void)fputs("OK\n", shell->out);
     return status;
 }
 
-static mantis_status shell_help(kv_shell *shell, mantis_error *error)
-{
+static mantis_status shell_help(kv_shell *shell, mantis_error *error) {
     (void)error;
     (void)fputs("set K V | get K | del K | exists K | scan [PREFIX] | help | quit\n", shell->out);
     return MANTIS_OK;
 }
 
-static mantis_status shell_quit(kv_shell *shell, mantis_error *error)
-{
+static mantis_status shell_quit(kv_shell *shell, mantis_error *error) {
     (void)error;
     shell->is_over = true;
     (void)fputs("OK\n", shell->out);
@@ -104,8 +96,7 @@ static const struct {
 };
 enum { SHELL_COMMANDS = sizeof shell_commands / sizeof shell_commands[0] };
 
-static mantis_status run_line(kv_shell *shell, mantis_error *error)
-{
+static mantis_status run_line(kv_shell *shell, mantis_error *error) {
     const mp_kv_line *line = &shell->line;
     for (size_t i = 0; i < SHELL_COMMANDS; i++) {
         if (strcmp(line->command, shell_commands[i].name) != 0) continue;
@@ -128,8 +119,7 @@ static mantis_status run_line(kv_shell *shell, mantis_error *error)
 }
 
 /* One line for one line: what an error says must not break it. */
-static void write_error(FILE *out, mantis_status status, const mantis_error *error)
-{
+static void write_error(FILE *out, mantis_status status, const mantis_error *error) {
     char text[sizeof error->text + 64];
     (void)snprintf(text, sizeof text, "ERR %s\n",
                    error->text[0] ? error->text : mantis_status_text(status));
@@ -138,13 +128,11 @@ static void write_error(FILE *out, mantis_status status, const mantis_error *err
     (void)fputs(text, out);
 }
 
-static void write_prompt(bool is_terminal)
-{
+static void write_prompt(bool is_terminal) {
     if (is_terminal) (void)fputs("> ", stderr);
 }
 
-int mp_kv_run_shell(mantis_pool *pool, FILE *in, FILE *out)
-{
+int mp_kv_run_shell(mantis_pool *pool, FILE *in, FILE *out) {
     kv_shell shell = {.out = out};
     char *line = NULL;
     size_t room = 0, size = 0;

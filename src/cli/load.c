@@ -47,8 +47,7 @@ struct mp_load {
 
 /* ---- one operation ---- */
 
-static mantis_status miss(mp_worker *worker, const char *text, mantis_error *error)
-{
+static mantis_status miss(mp_worker *worker, const char *text, mantis_error *error) {
     worker->misses++;
     *error = (mantis_error){.status = MANTIS_NOT_FOUND};
     (void)snprintf(error->text, sizeof error->text,
@@ -59,8 +58,7 @@ static mantis_status miss(mp_worker *worker, const char *text, mantis_error *err
 }
 
 static mantis_status run_get(mp_worker *worker, mantis_conn conn, const char *key,
-                             mantis_error *error)
-{
+                             mantis_error *error) {
     mantis_value value = {0};
     mantis_status status = mantis_conn_get(conn, key, MP_KEY_BYTES, &value, error);
     if (status == MANTIS_NOT_FOUND) return miss(worker, "get: there is no such key", error);
@@ -71,24 +69,21 @@ static mantis_status run_get(mp_worker *worker, mantis_conn conn, const char *ke
 }
 
 static mantis_status run_exists(mp_worker *worker, mantis_conn conn, const char *key,
-                                mantis_error *error)
-{
+                                mantis_error *error) {
     bool is_there = false;
     mantis_status status = mantis_conn_exists(conn, key, MP_KEY_BYTES, &is_there, error);
     if (status != MANTIS_OK || is_there) return status;
     return miss(worker, "exists: there is no such key", error);
 }
 
-static bool count_entry(const mantis_entry *entry, void *arg)
-{
+static bool count_entry(const mantis_entry *entry, void *arg) {
     (void)entry;
     ++*(uint32_t *)arg;
     return true;
 }
 
 static mantis_status run_scan(mp_worker *worker, mantis_conn conn, const char *key,
-                              mantis_error *error)
-{
+                              mantis_error *error) {
     uint32_t entries = 0;
     mantis_status status = mantis_conn_scan(conn, key, SCAN_PREFIX_BYTES, SCAN_LIMIT, NULL,
                                             count_entry, &entries, error);
@@ -98,8 +93,7 @@ static mantis_status run_scan(mp_worker *worker, mantis_conn conn, const char *k
 
 /* The number of a key to work on. Deletes have keys of their own, which sets bring back, so that
  * no read of a loaded key misses. */
-static uint64_t find_key(mp_worker *worker, mp_operation operation)
-{
+static uint64_t find_key(mp_worker *worker, mp_operation operation) {
     const mp_load *load = worker->load;
     if (operation == MP_OPERATION_SET) return mp_random_below(&worker->random, load->set_keys);
     uint64_t number = mp_random_below(&worker->random, load->keyspace.keys);
@@ -107,8 +101,7 @@ static uint64_t find_key(mp_worker *worker, mp_operation operation)
 }
 
 static mantis_status run_operation(mp_worker *worker, mp_operation operation, mantis_conn conn,
-                                   const char key[MP_KEY_BYTES], mantis_error *error)
-{
+                                   const char key[MP_KEY_BYTES], mantis_error *error) {
     switch (operation) {
     case MP_OPERATION_GET: return run_get(worker, conn, key, error);
     case MP_OPERATION_SET:
@@ -122,15 +115,13 @@ static mantis_status run_operation(mp_worker *worker, mp_operation operation, ma
 
 /* ---- one thread ---- */
 
-static void note_error(mp_worker *worker, const mantis_error *error)
-{
+static void note_error(mp_worker *worker, const mantis_error *error) {
     if (worker->error.status == MANTIS_OK) worker->error = *error;
     mp_store_relaxed(&worker->errors, mp_load_relaxed(&worker->errors) + 1);
 }
 
 /* Borrow, work, give back. Three clock reads. */
-static void run_once(mp_worker *worker)
-{
+static void run_once(mp_worker *worker) {
     char key[MP_KEY_BYTES];
     mantis_conn conn = {0};
     mantis_error error = {0};
@@ -161,8 +152,7 @@ static void run_once(mp_worker *worker)
     mp_store_relaxed(&worker->operations, mp_load_relaxed(&worker->operations) + 1);
 }
 
-static void *run_worker(void *arg)
-{
+static void *run_worker(void *arg) {
     mp_worker *worker = arg;
     mp_load *load = worker->load;
     while (mp_load_acquire(&load->gate) == 0) (void)mp_park_wait(&load->gate, 0, MP_NEVER_NS);
@@ -174,8 +164,7 @@ static void *run_worker(void *arg)
 
 /* The workers' memory begins and ends at cache lines, so that they share none. */
 static mp_load *new_load(mantis_pool *pool, uint32_t threads, const mp_mix *mix,
-                         const mp_keyspace *keyspace)
-{
+                         const mp_keyspace *keyspace) {
     mp_load *load = aligned_alloc(MP_CACHE_LINE, sizeof *load);
     mp_worker *workers = aligned_alloc(MP_CACHE_LINE, threads * sizeof *workers);
     if (!load || !workers) {
@@ -194,15 +183,13 @@ static mp_load *new_load(mantis_pool *pool, uint32_t threads, const mp_mix *mix,
     return load;
 }
 
-static void free_load(mp_load *load)
-{
+static void free_load(mp_load *load) {
     for (uint32_t i = 0; i < load->threads; i++) mp_values_finish(&load->workers[i].values);
     free(load->workers);
     free(load);
 }
 
-static bool start_worker(mp_load *load, mp_worker *worker)
-{
+static bool start_worker(mp_load *load, mp_worker *worker) {
     worker->load = load;
     mp_random_start(&worker->random, 0);
     if (!mp_values_init(&worker->values, load->keyspace.value_bytes, 0)) return false;
@@ -211,15 +198,13 @@ static bool start_worker(mp_load *load, mp_worker *worker)
     return false;
 }
 
-static void open_gate(mp_load *load)
-{
+static void open_gate(mp_load *load) {
     mp_store_release(&load->gate, 1);
     mp_park_wake_all(&load->gate);
 }
 
 mp_load *mp_load_start(mantis_pool *pool, uint32_t threads, const mp_mix *mix,
-                       const mp_keyspace *keyspace)
-{
+                       const mp_keyspace *keyspace) {
     mp_load *load = new_load(pool, threads, mix, keyspace);
     if (!load) return NULL;
     while (load->threads < threads && start_worker(load, &load->workers[load->threads]))
@@ -234,8 +219,7 @@ mp_load *mp_load_start(mantis_pool *pool, uint32_t threads, const mp_mix *mix,
     return load;
 }
 
-void mp_load_read(mp_load *load, uint64_t *operations, uint64_t *errors)
-{
+void mp_load_read(mp_load *load, uint64_t *operations, uint64_t *errors) {
     *operations = *errors = 0;
     for (uint32_t i = 0; i < load->threads; i++) {
         *operations += mp_load_relaxed(&load->workers[i].operations);
@@ -243,8 +227,7 @@ void mp_load_read(mp_load *load, uint64_t *operations, uint64_t *errors)
     }
 }
 
-static void add_worker(const mp_worker *worker, mp_load_result *out)
-{
+static void add_worker(const mp_worker *worker, mp_load_result *out) {
     out->misses += worker->misses;
     if (out->error.status == MANTIS_OK) out->error = worker->error;
     mp_histogram_merge(&out->acquire, &worker->acquire);
@@ -252,8 +235,7 @@ static void add_worker(const mp_worker *worker, mp_load_result *out)
         mp_histogram_merge(&out->by_operation[i], &worker->by_operation[i]);
 }
 
-void mp_load_finish(mp_load *load, mp_load_result *out)
-{
+void mp_load_finish(mp_load *load, mp_load_result *out) {
     *out = (mp_load_result){0};
     mp_store_relaxed(&load->is_stopped, true);
     out->elapsed_ns = mp_clock_now_ns() - load->started_ns;

@@ -11,8 +11,7 @@ static const mp_command *const commands[] = {
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
-static void write_help(FILE *out)
-{
+static void write_help(FILE *out) {
     (void)fprintf(out, "Usage: mantispool COMMAND [options]\n"
                        "A pool of connections, and the key-value store that comes with it.\n\n");
     for (size_t i = 0; i < COMMANDS; i++)
@@ -22,16 +21,14 @@ static void write_help(FILE *out)
                        "Start with: mantispool bench\n");
 }
 
-static const mp_command *find_command(const char *name)
-{
+static const mp_command *find_command(const char *name) {
     if (strcmp(name, "--version") == 0) name = "version";
     for (size_t i = 0; i < COMMANDS; i++)
         if (strcmp(commands[i]->name, name) == 0) return commands[i];
     return NULL;
 }
 
-static int refuse_command(const char *name)
-{
+static int refuse_command(const char *name) {
     const char *names[COMMANDS + 2] = {"help"};
     for (size_t i = 0; i < COMMANDS; i++) names[i + 1] = commands[i]->name;
     const char *similar = mp_args_find_similar(name, names);
@@ -41,8 +38,7 @@ static int refuse_command(const char *name)
     return MP_EXIT_USAGE;
 }
 
-static int run_help(int argc, char **argv)
-{
+static int run_help(int argc, char **argv) {
     const mp_command *command = argc > 0 ? find_command(argv[0]) : NULL;
     if (argc > 0 && !command) return refuse_command(argv[0]);
     char *help[] = {"--help", NULL};
@@ -51,8 +47,7 @@ static int run_help(int argc, char **argv)
     return MP_EXIT_OK;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     if (argc < 2) {
         write_help(stderr);
         return MP_EXIT_USAGE;

@@ -10,21 +10,16 @@
 
 static const char *const names[MP_OPERATIONS + 1] = {"get", "set", "delete", "exists", "scan"};
 
-const char *mp_mix_name(mp_operation operation)
-{
-    return names[operation];
-}
+const char *mp_mix_name(mp_operation operation) { return names[operation]; }
 
-static int find_operation(const char *name)
-{
+static int find_operation(const char *name) {
     if (strcmp(name, "del") == 0) return MP_OPERATION_DELETE;
     for (int i = 0; i < MP_OPERATIONS; i++)
         if (strcmp(names[i], name) == 0) return i;
     return -1;
 }
 
-static void refuse_name(const char *name, char *why, size_t size)
-{
+static void refuse_name(const char *name, char *why, size_t size) {
     const char *similar = mp_args_find_similar(name, names);
     if (similar)
         (void)snprintf(why, size, "there is no operation '%s'; did you mean %s?", name, similar);
@@ -36,8 +31,7 @@ static void refuse_name(const char *name, char *why, size_t size)
 }
 
 /* One "name=share". False: why says what is wrong. */
-static bool parse_share(char *part, mp_mix *mix, char *why, size_t size)
-{
+static bool parse_share(char *part, mp_mix *mix, char *why, size_t size) {
     char *equals = strchr(part, '=');
     if (equals) *equals = '\0';
     int operation = find_operation(part);
@@ -61,8 +55,7 @@ static bool parse_share(char *part, mp_mix *mix, char *why, size_t size)
     return true;
 }
 
-const char *mp_mix_parse(const char *text, mp_mix *out, char *why, size_t why_size)
-{
+const char *mp_mix_parse(const char *text, mp_mix *out, char *why, size_t why_size) {
     char copy[256];
     mp_mix mix = {0};
     if (strlen(text) >= sizeof copy || !*text) {

@@ -28,8 +28,7 @@ const char *mp_mix_name(mp_operation operation);
 const char *mp_mix_parse(const char *text, mp_mix *out, char *why, size_t why_size);
 
 /* The operation for a random number. */
-static inline mp_operation mp_mix_find(const mp_mix *mix, uint64_t number)
-{
+static inline mp_operation mp_mix_find(const mp_mix *mix, uint64_t number) {
     uint64_t left = number % mix->total;
     int operation = 0;
     while (left >= mix->shares[operation]) left -= mix->shares[operation++];

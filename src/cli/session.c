@@ -9,8 +9,7 @@
 #define CLOSE_MS 30000 /* and to close */
 
 static mantis_status open_warm(mantis_pool **out, const mantis_pool_config *config,
-                               mantis_error *error)
-{
+                               mantis_error *error) {
     mantis_pool *pool = NULL;
     mantis_status status = mantis_pool_open(&pool, config, error);
     if (status != MANTIS_OK) return status;
@@ -22,8 +21,7 @@ static mantis_status open_warm(mantis_pool **out, const mantis_pool_config *conf
 }
 
 mantis_pool *mp_session_open(const mp_command *command, const char *dsn, uint32_t connections,
-                             int64_t memory_max_bytes)
-{
+                             int64_t memory_max_bytes) {
     mantis_error error = {0};
     mantis_pool *pool = NULL;
     mantis_pool_config config = {
@@ -41,7 +39,6 @@ mantis_pool *mp_session_open(const mp_command *command, const char *dsn, uint32_
     return pool;
 }
 
-void mp_session_close(mantis_pool *pool)
-{
+void mp_session_close(mantis_pool *pool) {
     (void)mantis_pool_close(&pool, mantis_deadline_ms(CLOSE_MS));
 }

@@ -7,26 +7,22 @@
 #include <mantis/status.h>
 #include <stdio.h>
 
-double mp_summary_rate(uint64_t operations, int64_t ns)
-{
+double mp_summary_rate(uint64_t operations, int64_t ns) {
     return ns > 0 ? (double)operations * (double)MP_NS_PER_S / (double)ns : 0;
 }
 
-void mp_summary_format_count(uint64_t count, mp_text *out)
-{
+void mp_summary_format_count(uint64_t count, mp_text *out) {
     char digits[24];
     int length = snprintf(digits, sizeof digits, "%" PRIu64, count);
     for (int i = 0; i < length; i++)
         mp_text_add(out, "%s%c", i && (length - i) % 3 == 0 ? "," : "", digits[i]);
 }
 
-static double seconds_of(const mp_summary *summary)
-{
+static double seconds_of(const mp_summary *summary) {
     return (double)summary->load.elapsed_ns / (double)MP_NS_PER_S;
 }
 
-static double rate_of(const mp_summary *summary)
-{
+static double rate_of(const mp_summary *summary) {
     return mp_summary_rate(summary->load.operations, summary->load.elapsed_ns);
 }
 
@@ -40,16 +36,14 @@ static double cpu_of(const mp_summary *summary) /* seconds per 100,000 operation
 
 #define CELL 14
 
-static void add_count_cell(uint64_t count, mp_text *out)
-{
+static void add_count_cell(uint64_t count, mp_text *out) {
     char cell[32];
     mp_text text = {.data = cell, .size = sizeof cell};
     mp_summary_format_count(count, &text);
     mp_text_add(out, "%*s", CELL, cell);
 }
 
-static void add_time_cell(int64_t ns, mp_text *out)
-{
+static void add_time_cell(int64_t ns, mp_text *out) {
     char cell[32];
     if (ns < MP_NS_PER_US) (void)snprintf(cell, sizeof cell, "%" PRId64 " ns", ns);
     else if (ns < MP_NS_PER_MS)
@@ -58,8 +52,7 @@ static void add_time_cell(int64_t ns, mp_text *out)
     mp_text_add(out, "%*s", CELL, cell);
 }
 
-static void add_times_row(const char *name, const mantis_histogram *histogram, mp_text *out)
-{
+static void add_times_row(const char *name, const mantis_histogram *histogram, mp_text *out) {
     mp_figure_times times = {0};
     mp_report_read_times(histogram, &times);
     mp_text_add(out, "  %-8s", name);
@@ -71,15 +64,13 @@ static void add_times_row(const char *name, const mantis_histogram *histogram, m
     mp_text_add(out, "\n");
 }
 
-static void add_row(const char *name, uint64_t value, const char *remark, mp_text *out)
-{
+static void add_row(const char *name, uint64_t value, const char *remark, mp_text *out) {
     mp_text_add(out, "  %-22s", name);
     add_count_cell(value, out);
     mp_text_add(out, "%s\n", remark);
 }
 
-static void add_pool(const mp_report *pool, mp_text *out)
-{
+static void add_pool(const mp_report *pool, mp_text *out) {
     char figures[4096];
     mp_text text = {.data = figures, .size = sizeof figures};
     mp_report_format_text(pool, true, &text);
@@ -92,8 +83,7 @@ static void add_pool(const mp_report *pool, mp_text *out)
     }
 }
 
-void mp_summary_format_text(const mp_summary *summary, mp_text *out)
-{
+void mp_summary_format_text(const mp_summary *summary, mp_text *out) {
     const mp_load_result *load = &summary->load;
     double rate = rate_of(summary);
     mp_text_add(out, "\nresult of %.1f s%s\n", seconds_of(summary),
@@ -116,16 +106,14 @@ void mp_summary_format_text(const mp_summary *summary, mp_text *out)
 
 /* ---- JSON ---- */
 
-static void add_json_times(const char *name, const mantis_histogram *histogram, mp_text *out)
-{
+static void add_json_times(const char *name, const mantis_histogram *histogram, mp_text *out) {
     mp_figure_times times = {0};
     mp_report_read_times(histogram, &times);
     mp_text_add(out, ",\n \"%s_ns\":", name);
     mp_report_format_json_times(&times, out);
 }
 
-static void add_json_config(const mp_summary *summary, mp_text *out)
-{
+static void add_json_config(const mp_summary *summary, mp_text *out) {
     mp_text_add(out, ",\n \"config\":{\"dsn\":");
     mp_text_add_json(out, summary->dsn);
     mp_text_add(out, ",\"threads\":%" PRIu32 ",\"connections\":%" PRIu32, summary->threads,
@@ -136,8 +124,7 @@ static void add_json_config(const mp_summary *summary, mp_text *out)
                 summary->keyspace.keys, MP_KEY_BYTES, summary->keyspace.value_bytes);
 }
 
-void mp_summary_format_json(const mp_summary *summary, mp_text *out)
-{
+void mp_summary_format_json(const mp_summary *summary, mp_text *out) {
     const mp_load_result *load = &summary->load;
     mp_text_add(out, "{\"version\":\"%s\",\n", mantis_version());
     mp_text_add(out, " \"ops_per_s\":%.1f,\n \"ops_per_s_per_connection\":%.1f,\n",

@@ -5,8 +5,7 @@
 #include <mantis/status.h>
 #include <stdio.h>
 
-static int run_version(const mp_command *command, int argc, char **argv)
-{
+static int run_version(const mp_command *command, int argc, char **argv) {
     mp_args args = {.command = command, .usage = "", .details = ""};
     int code = mp_args_parse(&args, argc, argv);
     if (code >= 0) return code;

@@ -6,13 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool is_scheme(const char *dsn, const char *scheme)
-{
+static bool is_scheme(const char *dsn, const char *scheme) {
     return strncmp(dsn, scheme, strlen(scheme)) == 0;
 }
 
-static mantis_status refuse_dsn(const char *dsn, mantis_error *error)
-{
+static mantis_status refuse_dsn(const char *dsn, mantis_error *error) {
     static const char *const known[] = {"postgres:", "postgresql:", "redis:", "rediss:", "mysql:"};
     mantis_error why = {.status = MANTIS_INVALID};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
@@ -32,8 +30,7 @@ static mantis_status refuse_dsn(const char *dsn, mantis_error *error)
     return why.status;
 }
 
-mantis_status mp_dsn_find(const char *dsn, const mantis_connector **out, mantis_error *error)
-{
+mantis_status mp_dsn_find(const char *dsn, const mantis_connector **out, mantis_error *error) {
     if (!is_scheme(dsn, "mantis:")) return refuse_dsn(dsn, error);
     *out = &mantis_embedded;
     return MANTIS_OK;

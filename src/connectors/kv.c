@@ -11,8 +11,7 @@
 
 __attribute__((cold, format(printf, 3, 4))) static mantis_status refuse(mantis_error *error,
                                                                         mantis_status status,
-                                                                        const char *format, ...)
-{
+                                                                        const char *format, ...) {
     if (!error) return status;
     *error = (mantis_error){.status = status};
     va_list args;
@@ -23,22 +22,19 @@ __attribute__((cold, format(printf, 3, 4))) static mantis_status refuse(mantis_e
 }
 
 __attribute__((cold)) static mantis_status refuse_key(const void *key, size_t key_size,
-                                                      mantis_error *error)
-{
+                                                      mantis_error *error) {
     if (key_size == 0) return refuse(error, MANTIS_INVALID, "the key is empty: 1 byte at least");
     if (!key) return refuse(error, MANTIS_INVALID, "key is NULL, and key_size is %zu", key_size);
     return refuse(error, MANTIS_TOO_BIG, "the key has %zu bytes: at most %zu (64 KiB)", key_size,
                   MANTIS_KEY_MAX);
 }
 
-static mantis_status check_key(const void *key, size_t key_size, mantis_error *error)
-{
+static mantis_status check_key(const void *key, size_t key_size, mantis_error *error) {
     if (mp_likely(key && key_size - 1 < MANTIS_KEY_MAX)) return MANTIS_OK;
     return refuse_key(key, key_size, error);
 }
 
-static mantis_status check_write(const mantis_write *write, mantis_error *error)
-{
+static mantis_status check_write(const mantis_write *write, mantis_error *error) {
     mantis_status status = check_key(write->key, write->key_size, error);
     if (mp_unlikely(status != MANTIS_OK)) return status;
     if (mp_unlikely(write->value_size > MANTIS_VALUE_MAX))
@@ -54,8 +50,7 @@ static mantis_status check_write(const mantis_write *write, mantis_error *error)
 
 __attribute__((cold)) static mantis_status refuse_operation(const mp_conn_view *view,
                                                             const char *operation,
-                                                            mantis_error *error)
-{
+                                                            mantis_error *error) {
     const char *name = view->connector->name;
     return refuse(error, MANTIS_UNSUPPORTED, "%s: connections of '%s' cannot do that", operation,
                   name ? name : "this connector");
@@ -65,8 +60,7 @@ static const mantis_kv no_operations;
 
 /* The connection's operations, in *kv: never NULL, but its members may be. */
 static mantis_status find_kv(mantis_conn conn, mp_conn_view *view, const mantis_kv **kv,
-                             mantis_error *error)
-{
+                             mantis_error *error) {
     mantis_status status = mp_conn_resolve(conn, view, error);
     if (mp_unlikely(status != MANTIS_OK)) return status;
     *kv = view->connector->kv ? view->connector->kv : &no_operations;
@@ -77,8 +71,7 @@ static mantis_status find_kv(mantis_conn conn, mp_conn_view *view, const mantis_
 
 /* What the writes hold together is within the limit. Also checks each of them. */
 static mantis_status check_batch(const mantis_write *writes, size_t count, int64_t max_bytes,
-                                 mantis_error *error)
-{
+                                 mantis_error *error) {
     uint64_t bytes = 0; /* no overflow: at most 64 MiB a write were counted, by as many as fit */
     for (size_t i = 0; i < count; i++) {
         mantis_error why = {0};
@@ -96,8 +89,7 @@ static mantis_status check_batch(const mantis_write *writes, size_t count, int64
 }
 
 static mantis_status write_one(mantis_conn conn, const mantis_write *write,
-                               mantis_durability durability, mantis_error *error)
-{
+                               mantis_durability durability, mantis_error *error) {
     mp_conn_view view;
     const mantis_kv *kv;
     mantis_status status = find_kv(conn, &view, &kv, error);
@@ -109,16 +101,14 @@ static mantis_status write_one(mantis_conn conn, const mantis_write *write,
 }
 
 mantis_status mantis_conn_set(mantis_conn conn, const void *key, size_t key_size, const void *value,
-                              size_t value_size, mantis_error *error)
-{
+                              size_t value_size, mantis_error *error) {
     mantis_write write = {key, key_size, value, value_size};
     if (!value && !value_size) write.value = ""; /* an empty value; NULL would delete the key */
     return write_one(conn, &write, MANTIS_DURABLE_DEFAULT, error);
 }
 
 mantis_status mantis_conn_set_with(mantis_conn conn, const mantis_write *write,
-                                   mantis_durability durability, mantis_error *error)
-{
+                                   mantis_durability durability, mantis_error *error) {
     if (!write) return refuse(error, MANTIS_INVALID, "set: write is NULL");
     if ((unsigned)durability > MANTIS_DURABLE_SYNCED)
         return refuse(error, MANTIS_INVALID, "set: there is no durability %d", (int)durability);
@@ -126,15 +116,13 @@ mantis_status mantis_conn_set_with(mantis_conn conn, const mantis_write *write,
 }
 
 mantis_status mantis_conn_delete(mantis_conn conn, const void *key, size_t key_size,
-                                 mantis_error *error)
-{
+                                 mantis_error *error) {
     mantis_write write = {key, key_size, NULL, 0};
     return write_one(conn, &write, MANTIS_DURABLE_DEFAULT, error);
 }
 
 mantis_status mantis_conn_batch(mantis_conn conn, const mantis_write *writes, size_t count,
-                                mantis_durability durability, mantis_error *error)
-{
+                                mantis_durability durability, mantis_error *error) {
     if (!writes && count)
         return refuse(error, MANTIS_INVALID, "batch: writes is NULL, and count is %zu", count);
     if ((unsigned)durability > MANTIS_DURABLE_SYNCED)
@@ -152,8 +140,7 @@ mantis_status mantis_conn_batch(mantis_conn conn, const mantis_write *writes, si
 /* ---- reads ---- */
 
 mantis_status mantis_conn_get(mantis_conn conn, const void *key, size_t key_size, mantis_value *out,
-                              mantis_error *error)
-{
+                              mantis_error *error) {
     if (mp_unlikely(!out)) return refuse(error, MANTIS_INVALID, "get: out is NULL");
     mp_conn_view view;
     const mantis_kv *kv;
@@ -166,8 +153,7 @@ mantis_status mantis_conn_get(mantis_conn conn, const void *key, size_t key_size
 }
 
 mantis_status mantis_conn_exists(mantis_conn conn, const void *key, size_t key_size, bool *out,
-                                 mantis_error *error)
-{
+                                 mantis_error *error) {
     if (!out) return refuse(error, MANTIS_INVALID, "exists: out is NULL");
     mp_conn_view view;
     const mantis_kv *kv;
@@ -180,8 +166,7 @@ mantis_status mantis_conn_exists(mantis_conn conn, const void *key, size_t key_s
 }
 
 static mantis_status check_scan(const void *prefix, size_t prefix_size, mantis_on_entry on_entry,
-                                mantis_error *error)
-{
+                                mantis_error *error) {
     if (!on_entry) return refuse(error, MANTIS_INVALID, "scan: on_entry is NULL");
     if (!prefix && prefix_size)
         return refuse(error, MANTIS_INVALID, "scan: prefix is NULL, and prefix_size is %zu",
@@ -194,8 +179,7 @@ static mantis_status check_scan(const void *prefix, size_t prefix_size, mantis_o
 
 mantis_status mantis_conn_scan(mantis_conn conn, const void *prefix, size_t prefix_size,
                                uint32_t limit, mantis_cursor *cursor, mantis_on_entry on_entry,
-                               void *arg, mantis_error *error)
-{
+                               void *arg, mantis_error *error) {
     mp_conn_view view;
     const mantis_kv *kv;
     mantis_status status = find_kv(conn, &view, &kv, error);
@@ -208,15 +192,13 @@ mantis_status mantis_conn_scan(mantis_conn conn, const void *prefix, size_t pref
 
 /* ---- what came out ---- */
 
-void mantis_value_free(mantis_value *value)
-{
+void mantis_value_free(mantis_value *value) {
     if (!value) return;
     if (value->free_owner) value->free_owner(value->owner);
     *value = (mantis_value){0};
 }
 
-void mantis_cursor_free(mantis_cursor *cursor)
-{
+void mantis_cursor_free(mantis_cursor *cursor) {
     if (!cursor) return;
     free(cursor->key);
     *cursor = (mantis_cursor){0};

@@ -14,8 +14,7 @@ static struct {
 } seen;
 
 static mantis_status note_write(void *native, const mantis_write *writes, size_t count,
-                                mantis_durability durability, mantis_error *error)
-{
+                                mantis_durability durability, mantis_error *error) {
     (void)native;
     (void)error;
     seen.calls++;
@@ -26,8 +25,7 @@ static mantis_status note_write(void *native, const mantis_write *writes, size_t
 }
 
 static mantis_status note_get(void *native, const void *key, size_t key_size, mantis_value *out,
-                              mantis_error *error)
-{
+                              mantis_error *error) {
     (void)native;
     (void)key;
     (void)error;
@@ -38,8 +36,7 @@ static mantis_status note_get(void *native, const void *key, size_t key_size, ma
 
 static mantis_status note_scan(void *native, const void *prefix, size_t prefix_size, uint32_t limit,
                                mantis_cursor *cursor, mantis_on_entry on_entry, void *arg,
-                               mantis_error *error)
-{
+                               mantis_error *error) {
     (void)native;
     (void)prefix;
     (void)prefix_size;
@@ -52,14 +49,12 @@ static mantis_status note_scan(void *native, const void *prefix, size_t prefix_s
     return MANTIS_OK;
 }
 
-static void open_note(void *place, mantis_op *op)
-{
+static void open_note(void *place, mantis_op *op) {
     (void)place;
     (void)mantis_op_done(op, &seen);
 }
 
-static void close_note(void *place, void *native, mantis_op *op)
-{
+static void close_note(void *place, void *native, mantis_op *op) {
     (void)place;
     (void)native;
     (void)mantis_op_done(op, NULL);
@@ -75,8 +70,7 @@ static mantis_pool *pool;
 static mantis_error error;
 
 /* A borrowed connection of a pool of one. */
-static mantis_conn borrow(const mantis_connector *connector)
-{
+static mantis_conn borrow(const mantis_connector *connector) {
     mantis_pool_config config = {.connector = connector, .conns_max = 1, .conn_memory_max = 10000};
     mantis_conn conn = {0};
     check(mantis_pool_open(&pool, &config, &error) == MANTIS_OK);
@@ -84,14 +78,12 @@ static mantis_conn borrow(const mantis_connector *connector)
     return conn;
 }
 
-static void finish(mantis_conn *conn)
-{
+static void finish(mantis_conn *conn) {
     (void)mantis_conn_release(conn);
     check(mantis_pool_close(&pool, mantis_deadline_ms(10000)) == MANTIS_OK);
 }
 
-TEST(a_key_that_is_empty_null_or_too_large_is_refused_with_its_size)
-{
+TEST(a_key_that_is_empty_null_or_too_large_is_refused_with_its_size) {
     static char key[MANTIS_KEY_MAX + 1];
     mantis_conn conn = borrow(&with_kv);
     mantis_value value = {0};
@@ -108,8 +100,7 @@ TEST(a_key_that_is_empty_null_or_too_large_is_refused_with_its_size)
     finish(&conn);
 }
 
-TEST(a_value_over_64_mib_is_too_big_and_one_of_64_mib_passes)
-{
+TEST(a_value_over_64_mib_is_too_big_and_one_of_64_mib_passes) {
     mantis_conn conn = borrow(&with_kv);
     char *value = calloc(1, MANTIS_VALUE_MAX);
     check(mantis_conn_set(conn, "k", 1, value, MANTIS_VALUE_MAX + 1, &error) == MANTIS_TOO_BIG);
@@ -120,8 +111,7 @@ TEST(a_value_over_64_mib_is_too_big_and_one_of_64_mib_passes)
     finish(&conn);
 }
 
-TEST(an_empty_value_is_set_and_not_deleted)
-{
+TEST(an_empty_value_is_set_and_not_deleted) {
     mantis_conn conn = borrow(&with_kv);
     check(mantis_conn_set(conn, "k", 1, NULL, 0, &error) == MANTIS_OK);
     check(seen.write.value != NULL);
@@ -131,8 +121,7 @@ TEST(an_empty_value_is_set_and_not_deleted)
     finish(&conn);
 }
 
-TEST(durability_reaches_the_connector_and_a_foreign_one_is_refused)
-{
+TEST(durability_reaches_the_connector_and_a_foreign_one_is_refused) {
     mantis_conn conn = borrow(&with_kv);
     mantis_write write = {"k", 1, "v", 1};
     check(mantis_conn_set_with(conn, &write, MANTIS_DURABLE_SYNCED, &error) == MANTIS_OK);
@@ -145,8 +134,7 @@ TEST(durability_reaches_the_connector_and_a_foreign_one_is_refused)
     finish(&conn);
 }
 
-TEST(a_batch_is_one_call_and_an_empty_one_is_none)
-{
+TEST(a_batch_is_one_call_and_an_empty_one_is_none) {
     mantis_conn conn = borrow(&with_kv);
     mantis_write writes[] = {{"a", 1, "1", 1}, {"b", 1, NULL, 0}, {"c", 1, "3", 1}};
     check(mantis_conn_batch(conn, NULL, 0, MANTIS_DURABLE_DEFAULT, &error) == MANTIS_OK);
@@ -157,8 +145,7 @@ TEST(a_batch_is_one_call_and_an_empty_one_is_none)
     finish(&conn);
 }
 
-TEST(a_batch_is_refused_with_the_write_that_is_wrong)
-{
+TEST(a_batch_is_refused_with_the_write_that_is_wrong) {
     mantis_conn conn = borrow(&with_kv);
     mantis_write writes[] = {{"a", 1, "1", 1}, {"b", 0, "2", 1}};
     check(mantis_conn_batch(conn, writes, 2, MANTIS_DURABLE_DEFAULT, &error) == MANTIS_INVALID);
@@ -169,8 +156,7 @@ TEST(a_batch_is_refused_with_the_write_that_is_wrong)
     finish(&conn);
 }
 
-TEST(a_batch_over_conn_memory_max_is_too_big_and_one_just_under_it_passes)
-{
+TEST(a_batch_over_conn_memory_max_is_too_big_and_one_just_under_it_passes) {
     static char value[9999];
     mantis_conn conn = borrow(&with_kv);
     mantis_write writes[] = {{"a", 1, value, sizeof value}, {"b", 1, NULL, 0}};
@@ -181,8 +167,7 @@ TEST(a_batch_over_conn_memory_max_is_too_big_and_one_just_under_it_passes)
     finish(&conn);
 }
 
-TEST(a_connector_without_the_operation_answers_unsupported_with_its_name)
-{
+TEST(a_connector_without_the_operation_answers_unsupported_with_its_name) {
     mantis_conn conn = borrow(&without_kv);
     check(mantis_conn_set(conn, "k", 1, "v", 1, &error) == MANTIS_UNSUPPORTED);
     check_contains(error.text, "'plain'");
@@ -195,8 +180,7 @@ TEST(a_connector_without_the_operation_answers_unsupported_with_its_name)
     finish(&conn);
 }
 
-TEST(a_released_connection_is_stale_and_results_stay_as_they_were)
-{
+TEST(a_released_connection_is_stale_and_results_stay_as_they_were) {
     mantis_conn conn = borrow(&with_kv), copy = conn;
     mantis_value value = {.size = 7};
     check(mantis_conn_release(&conn) == MANTIS_OK);
@@ -208,15 +192,13 @@ TEST(a_released_connection_is_stale_and_results_stay_as_they_were)
     finish(&conn);
 }
 
-static bool on_nothing(const mantis_entry *entry, void *arg)
-{
+static bool on_nothing(const mantis_entry *entry, void *arg) {
     (void)entry;
     (void)arg;
     return true;
 }
 
-TEST(a_scan_checks_its_prefix_and_an_ended_cursor_asks_nobody)
-{
+TEST(a_scan_checks_its_prefix_and_an_ended_cursor_asks_nobody) {
     mantis_conn conn = borrow(&with_kv);
     mantis_cursor cursor = {.at_end = true};
     check(mantis_conn_scan(conn, NULL, 2, 0, NULL, on_nothing, NULL, &error) == MANTIS_INVALID);
@@ -230,8 +212,7 @@ TEST(a_scan_checks_its_prefix_and_an_ended_cursor_asks_nobody)
     finish(&conn);
 }
 
-TEST(values_and_cursors_are_cleared_when_freed_and_empty_ones_are_fine)
-{
+TEST(values_and_cursors_are_cleared_when_freed_and_empty_ones_are_fine) {
     mantis_conn conn = borrow(&with_kv);
     mantis_value value = {0};
     mantis_cursor cursor = {.key = malloc(3), .key_size = 3};

@@ -8,14 +8,12 @@
 
 static int native; /* connections are nothing: their address will do */
 
-static void open_nothing(void *place, mantis_op *op)
-{
+static void open_nothing(void *place, mantis_op *op) {
     (void)place;
     (void)mantis_op_done(op, &native);
 }
 
-static void close_nothing(void *place, void *conn, mantis_op *op)
-{
+static void close_nothing(void *place, void *conn, mantis_op *op) {
     (void)place;
     (void)conn;
     (void)mantis_op_done(op, NULL);
@@ -24,8 +22,7 @@ static void close_nothing(void *place, void *conn, mantis_op *op)
 static const mantis_connector nothing = {.open = open_nothing, .close = close_nothing};
 
 /* The report with a buffer that is cut off at each size says the same length. */
-static char *report(size_t (*write)(mantis_pool *pool, char *out, size_t size), mantis_pool *pool)
-{
+static char *report(size_t (*write)(mantis_pool *pool, char *out, size_t size), mantis_pool *pool) {
     size_t wanted = write(pool, NULL, 0);
     char small[8];
     char *out = malloc(wanted + 64); /* some more: times grow between two calls */
@@ -34,8 +31,7 @@ static char *report(size_t (*write)(mantis_pool *pool, char *out, size_t size), 
     return out;
 }
 
-int main(void)
-{
+int main(void) {
     mantis_pool_config config = {
         .connector = &nothing, .name = "a \"quoted\" name\n", .conns_min = 2, .conns_max = 3};
     mantis_pool *pool = NULL;
