@@ -208,7 +208,7 @@ void mp_grant_mark_busy(mp_slot *slot) {
            !mp_cas_seq_cst(&slot->word, &word, word | MP_SLOT_RETIRE)) {}
 }
 
-static void sweep_slot_locked(mp_turn *turn, mp_slot *slot, mantis_close_reason close) {
+void mp_grant_sweep_slot_locked(mp_turn *turn, mp_slot *slot, mantis_close_reason close) {
     for (;;) {
         uint64_t word = mp_load_seq_cst(&slot->word);
         enum mp_slot_state state = mp_slot_state(word);
@@ -224,5 +224,5 @@ static void sweep_slot_locked(mp_turn *turn, mp_slot *slot, mantis_close_reason 
 }
 
 void mp_grant_sweep_locked(mp_turn *turn, mantis_close_reason close) {
-    MP_SLOTS_EACH(&turn->pool->slots, slot) sweep_slot_locked(turn, slot, close);
+    MP_SLOTS_EACH(&turn->pool->slots, slot) mp_grant_sweep_slot_locked(turn, slot, close);
 }

@@ -375,10 +375,9 @@ static void apply_locked(mp_turn *turn, const mp_settings *settings) {
     mp_store_relaxed(&pool->memory_max_bytes, settings->conn_memory_max);
     MP_SLOTS_EACH(&pool->slots, slot) {
         bool is_cleared = slot->is_suspect && settings->check_after_idle_ms < 0;
-        bool is_above = mp_supply_is_above(turn);
-        if (is_above) mp_grant_mark_busy(slot);
-        if (!(is_above || is_cleared) || !mp_grant_hold(slot)) continue;
-        if (is_cleared) slot->is_suspect = false;
+        if (mp_supply_is_above(turn)) mp_grant_sweep_slot_locked(turn, slot, MANTIS_CLOSE_IDLE);
+        if (!is_cleared || !mp_grant_hold(slot)) continue;
+        slot->is_suspect = false;
         mp_grant_settle_locked(turn, slot);
     }
     turn->poke_ns = turn->now_ns;

@@ -191,6 +191,9 @@ void mp_grant_expire(mp_waiter *waiter);
  * closed instead if close is a reason and not 0. */
 void mp_grant_sweep_locked(mp_turn *turn, mantis_close_reason close);
 
+/* Close one slot if it is FREE, or set its RETIRE if it is BUSY. Under the lock. */
+void mp_grant_sweep_slot_locked(mp_turn *turn, mp_slot *slot, mantis_close_reason close);
+
 /* Have a borrowed slot come back by the slow path. Under the lock. */
 void mp_grant_mark_busy(mp_slot *slot);
 
