@@ -26,21 +26,16 @@ static _Atomic bool has_stopped, may_go;
 static mantis_pool *pool;
 static backend places;
 
-static void add_to_list(const char *name)
-{
+static void add_to_list(const char *name) {
     for (int i = 0; i < list.count; i++)
         if (strcmp(list.names[i], name) == 0) return;
     check(list.count < LABELS_MAX);
     list.names[list.count++] = name;
 }
 
-static void sleep_us(long us)
-{
-    nanosleep(&(struct timespec){.tv_nsec = us * 1000}, NULL);
-}
+static void sleep_us(long us) { nanosleep(&(struct timespec){.tv_nsec = us * 1000}, NULL); }
 
-void mp_label(const char *name)
-{
+void mp_label(const char *name) {
     if (!is_victim) return;
     if (list.is_open) add_to_list(name);
     if (!stop_at || strcmp(name, stop_at) != 0 || atomic_load(&has_stopped)) return;
@@ -50,8 +45,7 @@ void mp_label(const char *name)
 
 /* ---- the paths ---- */
 
-static void try_once(uint32_t tid)
-{
+static void try_once(uint32_t tid) {
     mantis_conn conn = {0};
     mantis_status status = mantis_pool_try_acquire(pool, &conn, NULL);
     if (status != MANTIS_OK) {
@@ -62,8 +56,7 @@ static void try_once(uint32_t tid)
     check_equal(mantis_conn_release(&conn), MANTIS_OK);
 }
 
-static void acquire_once(uint32_t tid, int64_t deadline_ns)
-{
+static void acquire_once(uint32_t tid, int64_t deadline_ns) {
     mantis_conn conn = {0};
     check_equal(mantis_pool_acquire(pool, deadline_ns, &conn, NULL), MANTIS_OK);
     disown(own(conn, tid), tid);
@@ -71,8 +64,7 @@ static void acquire_once(uint32_t tid, int64_t deadline_ns)
 }
 
 /* By the bitmap at first, then by this thread's own hint; and once in vain. */
-static void *walk(void *arg)
-{
+static void *walk(void *arg) {
     bool alone = arg != NULL;
     is_victim = true;
     try_once(1);
@@ -88,8 +80,7 @@ static void *walk(void *arg)
 
 /* ---- set-up and end ---- */
 
-static void open_pool(int64_t slots)
-{
+static void open_pool(int64_t slots) {
     mantis_pool_config config = {.connector = &owner_connector,
                                  .place = &places,
                                  .name = "labels",
@@ -101,8 +92,7 @@ static void open_pool(int64_t slots)
     check_equal(mantis_pool_wait_warm(pool, 0, mantis_deadline_ms(5000), NULL), MANTIS_OK);
 }
 
-static void check_and_close(int slots)
-{
+static void check_and_close(int slots) {
     mantis_conn conns[SLOTS] = {{0}}, more = {0};
     for (int i = 0; i < slots; i++)
         check_equal(mantis_pool_try_acquire(pool, &conns[i], NULL), MANTIS_OK);
@@ -113,8 +103,7 @@ static void check_and_close(int slots)
     check_equal(atomic_load(&places.open), 0);
 }
 
-static void list_labels(void)
-{
+static void list_labels(void) {
     open_pool(SLOTS);
     list.is_open = true;
     walk(&places);
@@ -126,8 +115,7 @@ static void list_labels(void)
     printf("\n");
 }
 
-static pthread_t start_victim(const char *label)
-{
+static pthread_t start_victim(const char *label) {
     pthread_t victim;
     stop_at = label;
     atomic_store(&has_stopped, false);
@@ -138,8 +126,7 @@ static pthread_t start_victim(const char *label)
     return victim;
 }
 
-static void let_go(pthread_t victim)
-{
+static void let_go(pthread_t victim) {
     atomic_store(&may_go, true);
     check_equal(pthread_join(victim, NULL), 0);
     stop_at = NULL;
@@ -148,8 +135,7 @@ static void let_go(pthread_t victim)
 /* ---- the others ---- */
 
 /* With all four connections in play and three threads at most, one is always free for each. */
-static void *make_progress(void *arg)
-{
+static void *make_progress(void *arg) {
     uint32_t tid = *(uint32_t *)arg;
     for (int i = 0; i < PAIRS; i++) {
         try_once(tid);
@@ -158,8 +144,7 @@ static void *make_progress(void *arg)
     return NULL;
 }
 
-TEST(a_thread_stopped_at_any_label_stops_nobody_else)
-{
+TEST(a_thread_stopped_at_any_label_stops_nobody_else) {
     list_labels();
     for (int i = 0; i < list.count; i++) {
         open_pool(SLOTS);
@@ -174,15 +159,13 @@ TEST(a_thread_stopped_at_any_label_stops_nobody_else)
     printf("# %d labels, %d pairs of each of two threads at each\n", list.count, 2 * PAIRS);
 }
 
-static void *try_many(void *arg)
-{
+static void *try_many(void *arg) {
     (void)arg;
     for (int i = 0; i < PAIRS; i++) try_once(2);
     return NULL;
 }
 
-TEST(try_answers_while_the_thread_with_the_only_connection_is_stopped)
-{
+TEST(try_answers_while_the_thread_with_the_only_connection_is_stopped) {
     list_labels();
     for (int i = 0; i < list.count; i++) {
         open_pool(1);

@@ -21,8 +21,7 @@ typedef struct backend {
     _Atomic uint32_t fail_one_in; /* 0: never */
 } backend;
 
-static inline void backend_open(void *place, mantis_op *op)
-{
+static inline void backend_open(void *place, mantis_op *op) {
     backend *b = place;
     int64_t now = atomic_fetch_add(&b->open, 1) + 1;
     int64_t seen = atomic_load(&b->open_max_seen);
@@ -40,8 +39,7 @@ static inline void backend_open(void *place, mantis_op *op)
     check(mantis_op_done(op, made) == MANTIS_OK);
 }
 
-static inline void backend_close(void *place, void *handle, mantis_op *op)
-{
+static inline void backend_close(void *place, void *handle, mantis_op *op) {
     backend *b = place;
     native *n = handle;
     check(atomic_load_explicit(&n->owner, memory_order_relaxed) == 0);
@@ -52,8 +50,7 @@ static inline void backend_close(void *place, void *handle, mantis_op *op)
     check(mantis_op_done(op, NULL) == MANTIS_OK);
 }
 
-static inline void backend_visit(void *place, void *handle, mantis_op *op)
-{
+static inline void backend_visit(void *place, void *handle, mantis_op *op) {
     (void)place;
     native *n = handle;
     check(atomic_load_explicit(&n->owner, memory_order_relaxed) == 0);
@@ -70,8 +67,7 @@ static const mantis_connector owner_connector = {
 };
 
 /* The calling thread borrowed it: nobody else may own it. */
-static inline native *own(mantis_conn conn, uint32_t tid)
-{
+static inline native *own(mantis_conn conn, uint32_t tid) {
     void *handle = NULL;
     check_equal(mantis_conn_native(conn, &handle, NULL), MANTIS_OK);
     native *n = handle;
@@ -82,19 +78,17 @@ static inline native *own(mantis_conn conn, uint32_t tid)
     return n;
 }
 
-static inline void disown(native *n, uint32_t tid)
-{
+static inline void disown(native *n, uint32_t tid) {
     n->payload++;
     check(atomic_exchange_explicit(&n->owner, 0, memory_order_relaxed) == tid);
 }
 
 /* How many operations: fewer under a sanitizer, ten times as many in the long run. */
-static inline uint64_t scaled(uint64_t operations)
-{
+static inline uint64_t scaled(uint64_t operations) {
     if (tap_is_long()) operations *= 10;
     const char *sanitizer = getenv("MANTIS_SANITIZER");
-    if (sanitizer && strcmp(sanitizer, "thread") == 0) return operations / 40;
-    if (sanitizer && *sanitizer) return operations / 15;
+    if (sanitizer && strcmp(sanitizer, "thread") == 0) return operations / 10;
+    if (sanitizer && *sanitizer) return operations / 5;
     return operations;
 }
 

@@ -36,13 +36,9 @@ static mantis_pool *pool;
 static backend places;
 static _Atomic bool over;
 
-static uint64_t below(worker *w, uint64_t limit)
-{
-    return mp_random_below(&w->random, limit);
-}
+static uint64_t below(worker *w, uint64_t limit) { return mp_random_below(&w->random, limit); }
 
-static void count_outcome(worker *w, mantis_status status)
-{
+static void count_outcome(worker *w, mantis_status status) {
     switch (status) {
     case MANTIS_OK: w->tally.granted++; break;
     case MANTIS_TIMEOUT: w->tally.timed_out++; break;
@@ -53,8 +49,7 @@ static void count_outcome(worker *w, mantis_status status)
     }
 }
 
-static mantis_release how_to_release(worker *w)
-{
+static mantis_release how_to_release(worker *w) {
     uint64_t dice = below(w, 2048);
     if (dice < 2) return MANTIS_RELEASE_BROKEN;
     if (dice < 8) return MANTIS_RELEASE_DIRTY;
@@ -62,8 +57,7 @@ static mantis_release how_to_release(worker *w)
     return MANTIS_RELEASE_CLEAN;
 }
 
-static void use_and_release(worker *w, mantis_conn *conn)
-{
+static void use_and_release(worker *w, mantis_conn *conn) {
     native *n = own(*conn, w->tid);
     if (below(w, 64) == 0) sched_yield();
     mantis_conn copy = *conn;
@@ -74,8 +68,7 @@ static void use_and_release(worker *w, mantis_conn *conn)
     check_equal(mantis_conn_release(&copy), MANTIS_STALE);
 }
 
-static void do_try(worker *w)
-{
+static void do_try(worker *w) {
     mantis_conn conn = {0};
     w->tally.attempts++;
     mantis_status status = mantis_pool_try_acquire(pool, &conn, NULL);
@@ -84,14 +77,12 @@ static void do_try(worker *w)
     else if (below(w, 4) == 0) sched_yield();
 }
 
-static int64_t random_deadline(worker *w)
-{
+static int64_t random_deadline(worker *w) {
     if (below(w, 4) == 0) return MANTIS_DEADLINE_NONE;
     return mantis_now_ns() + (int64_t)below(w, 300000);
 }
 
-static void do_acquire(worker *w)
-{
+static void do_acquire(worker *w) {
     mantis_conn conn = {0};
     w->tally.attempts++;
     mantis_status status = mantis_pool_acquire(pool, random_deadline(w), &conn, NULL);
@@ -101,8 +92,7 @@ static void do_acquire(worker *w)
 
 /* ---- asynchronous requests: at most two at a time, drained or cancelled ---- */
 
-static void on_outcome(worker *w, mantis_waiter *waiter)
-{
+static void on_outcome(worker *w, mantis_waiter *waiter) {
     uint32_t bit = waiter == &w->waiters[0] ? 1u : 2u;
     check(w->asked & bit); /* S5: exactly one outcome */
     w->asked &= ~bit;
@@ -110,8 +100,7 @@ static void on_outcome(worker *w, mantis_waiter *waiter)
     if (waiter->status == MANTIS_OK) use_and_release(w, &waiter->conn);
 }
 
-static void ask(worker *w, uint32_t index)
-{
+static void ask(worker *w, uint32_t index) {
     mantis_waiter *waiter = &w->waiters[index];
     *waiter = (mantis_waiter){.mailbox = w->mailbox};
     w->tally.attempts++;
@@ -120,8 +109,7 @@ static void ask(worker *w, uint32_t index)
     else count_outcome(w, status);
 }
 
-static void cancel(worker *w, uint32_t index)
-{
+static void cancel(worker *w, uint32_t index) {
     mantis_waiter *waiter = &w->waiters[index];
     mantis_status status = mantis_waiter_cancel(waiter);
     check(status != MANTIS_STALE);
@@ -130,15 +118,13 @@ static void cancel(worker *w, uint32_t index)
     if (below(w, 16) == 0) check_equal(mantis_waiter_cancel(waiter), MANTIS_STALE);
 }
 
-static void drain(worker *w)
-{
+static void drain(worker *w) {
     mantis_waiter *out[2];
     size_t count = mantis_mailbox_drain(w->mailbox, out, 2);
     for (size_t i = 0; i < count; i++) on_outcome(w, out[i]);
 }
 
-static void do_async(worker *w)
-{
+static void do_async(worker *w) {
     uint32_t index = (uint32_t)below(w, 2);
     if (!(w->asked & (1u << index))) ask(w, index);
     else if (below(w, 3) == 0) cancel(w, index);
@@ -146,14 +132,12 @@ static void do_async(worker *w)
 }
 
 /* A thread that blocks must not sit on what its mailbox was granted. */
-static void settle(worker *w)
-{
+static void settle(worker *w) {
     for (uint32_t i = 0; i < 2; i++)
         if (w->asked & (1u << i)) cancel(w, i);
 }
 
-static void *work(void *arg)
-{
+static void *work(void *arg) {
     worker *w = arg;
     check_equal(mantis_mailbox_open(&w->mailbox, 0, NULL), MANTIS_OK);
     while (w->tally.attempts < w->ops) {
@@ -174,13 +158,11 @@ static void *work(void *arg)
 
 /* ---- those who change and read the pool meanwhile ---- */
 
-static void sleep_us(uint64_t us)
-{
+static void sleep_us(uint64_t us) {
     nanosleep(&(struct timespec){.tv_nsec = (long)(us * 1000)}, NULL);
 }
 
-static void meddle(mp_random *random)
-{
+static void meddle(mp_random *random) {
     uint64_t slots = options.slots;
     switch (mp_random_below(random, 8)) {
     case 0:
@@ -208,8 +190,7 @@ static void meddle(mp_random *random)
     check_equal(mantis_pool_resize(pool, 0, (int64_t)slots, NULL), MANTIS_OK);
 }
 
-static void *change(void *arg)
-{
+static void *change(void *arg) {
     (void)arg;
     mp_random random;
     mp_random_start(&random, options.seed * 7919 + 1);
@@ -220,8 +201,7 @@ static void *change(void *arg)
     return NULL;
 }
 
-static void *read_figures(void *arg)
-{
+static void *read_figures(void *arg) {
     (void)arg;
     while (!atomic_load(&over)) {
         mantis_pool_stats s;
@@ -241,8 +221,7 @@ static void *read_figures(void *arg)
 
 /* ---- afterwards ---- */
 
-static void check_figures(const worker *workers)
-{
+static void check_figures(const worker *workers) {
     tally sum = {0};
     for (uint64_t i = 0; i < options.threads; i++) {
         sum.attempts += workers[i].tally.attempts;
@@ -270,8 +249,7 @@ static void check_figures(const worker *workers)
 }
 
 /* S3: exactly as many as there are slots, and every handle is accounted for. */
-static void check_slots(void)
-{
+static void check_slots(void) {
     mantis_conn conns[THREADS_MAX] = {{0}}, more = {0};
     mantis_pool_stats s;
     for (uint64_t i = 0; i < options.slots; i++)
@@ -290,8 +268,7 @@ static void check_slots(void)
         check_equal(mantis_conn_release(&conns[i]), MANTIS_OK);
 }
 
-static void open_pool(void)
-{
+static void open_pool(void) {
     mantis_pool_config config = {.connector = &owner_connector,
                                  .place = &places,
                                  .name = "race",
@@ -302,14 +279,12 @@ static void open_pool(void)
     check_equal(mantis_pool_open(&pool, &config, NULL), MANTIS_OK);
 }
 
-static void close_pool(void)
-{
+static void close_pool(void) {
     check_equal(mantis_pool_close(&pool, mantis_deadline_ms(5000)), MANTIS_OK);
     check_equal(atomic_load(&places.open), 0);
 }
 
-static void run_workers(uint64_t ops, bool with_changes)
-{
+static void run_workers(uint64_t ops, bool with_changes) {
     static worker workers[THREADS_MAX];
     pthread_t changer, reader;
     atomic_store(&over, false);
@@ -332,13 +307,9 @@ static void run_workers(uint64_t ops, bool with_changes)
     check_figures(workers);
 }
 
-static uint64_t operations(uint64_t normal)
-{
-    return options.ops ? options.ops : scaled(normal);
-}
+static uint64_t operations(uint64_t normal) { return options.ops ? options.ops : scaled(normal); }
 
-static void run_and_say(uint64_t ops, bool with_changes)
-{
+static void run_and_say(uint64_t ops, bool with_changes) {
     int64_t from_ns = mantis_now_ns();
     open_pool();
     run_workers(ops, with_changes);
@@ -348,14 +319,12 @@ static void run_and_say(uint64_t ops, bool with_changes)
     close_pool();
 }
 
-TEST(s1_s3_l1_m1_eight_threads_share_three_connections)
-{
+TEST(s1_s3_l1_m1_eight_threads_share_three_connections) {
     run_and_say(operations(6000000), false);
     check(atomic_load(&places.open_max_seen) <= (int64_t)options.slots); /* S2 */
 }
 
-TEST(s1_s2_s3_m1_m3_borrowing_while_everything_changes)
-{
+TEST(s1_s2_s3_m1_m3_borrowing_while_everything_changes) {
     atomic_store(&places.fail_one_in, 16);
     run_and_say(operations(4000000), true);
     check(atomic_load(&places.open_max_seen) <= (int64_t)options.slots); /* S2 */
@@ -363,8 +332,7 @@ TEST(s1_s2_s3_m1_m3_borrowing_while_everything_changes)
 
 /* ---- close while it is used ---- */
 
-static void *use_until_closed(void *arg)
-{
+static void *use_until_closed(void *arg) {
     worker *w = arg;
     for (;;) {
         mantis_conn conn = {0};
@@ -383,8 +351,7 @@ static void *use_until_closed(void *arg)
     }
 }
 
-static void *ask_until_closed(void *arg)
-{
+static void *ask_until_closed(void *arg) {
     worker *w = arg;
     check_equal(mantis_mailbox_open(&w->mailbox, 0, NULL), MANTIS_OK);
     for (mantis_status status = MANTIS_OK; status != MANTIS_CLOSED;) {
@@ -404,8 +371,7 @@ static void *ask_until_closed(void *arg)
     return NULL;
 }
 
-static void *change_until_closed(void *arg)
-{
+static void *change_until_closed(void *arg) {
     worker *w = arg;
     mantis_status status = MANTIS_OK;
     while (status != MANTIS_CLOSED) {
@@ -426,8 +392,7 @@ static void *change_until_closed(void *arg)
 }
 
 /* Everything that was opened is closed, at the latest when the last borrower has let go. */
-static void close_once(mp_random *random)
-{
+static void close_once(mp_random *random) {
     static worker workers[5];
     void *(*const jobs[5])(void *) = {use_until_closed, use_until_closed, use_until_closed,
                                       ask_until_closed, change_until_closed};
@@ -449,8 +414,7 @@ static void close_once(mp_random *random)
     check_equal(atomic_load(&places.open), 0);
 }
 
-TEST(s7_s3_pools_close_while_they_are_used)
-{
+TEST(s7_s3_pools_close_while_they_are_used) {
     mp_random random;
     mp_random_start(&random, options.seed);
     uint64_t rounds = options.ops ? options.ops : scaled(1500);
@@ -460,16 +424,14 @@ TEST(s7_s3_pools_close_while_they_are_used)
 
 /* ---- options ---- */
 
-static bool read_option(const char *word, const char *name, uint64_t *value)
-{
+static bool read_option(const char *word, const char *name, uint64_t *value) {
     size_t length = strlen(name);
     if (strncmp(word, name, length) != 0 || word[length] != '=') return false;
     *value = strtoull(word + length + 1, NULL, 10);
     return true;
 }
 
-int main(int count, char **words)
-{
+int main(int count, char **words) {
     for (int i = 1; i < count; i++) {
         if (words[i][0] != '-' || strcmp(words[i], "--no-fork") == 0) continue;
         if (read_option(words[i], "--threads", &options.threads) ||

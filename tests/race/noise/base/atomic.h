@@ -9,8 +9,7 @@
 
 #define NOISE_ONE_IN 32
 
-static inline void mp_noise(void)
-{
+static inline void mp_noise(void) {
     static _Thread_local uint32_t state;
     if (state == 0) state = (uint32_t)(uintptr_t)&state | 1;
     state = state * 1664525 + 1013904223;
