@@ -1,5 +1,5 @@
-/* One thread that does things when they are due, in the order of their times. It is started with the
- * first of them and ends when there have been none for 5 s. */
+/* One thread that does things when they are due, in the order of their times. It is started with
+ * the first of them and ends when there have been none for 5 s. */
 #ifndef MP_BASE_TICKER_H
 #define MP_BASE_TICKER_H
 
@@ -11,8 +11,8 @@
 
 #define MP_TICKER_IDLE_NS INT64_C(5000000000)
 
-/* Something to be done again and again, in the caller's memory; zeroed it is ready for use. Under the
- * ticker's lock. */
+/* Something to be done again and again, in the caller's memory; zeroed it is ready for use. Under
+ * the ticker's lock. */
 typedef struct mp_tick {
     mp_heap_node due;
     int64_t poked_ns; /* asked for while it was being done */

@@ -153,8 +153,8 @@ static mantis_status acquire_slow(mantis_pool *pool, uint32_t id, int64_t deadli
     return status;
 }
 
-/* What the shortest path leaves to do: everything but the common case. misplaced: a slot that it took
- * and that is another pool's by now, or NULL. */
+/* What the shortest path leaves to do: everything but the common case. misplaced: a slot that it
+ * took and that is another pool's by now, or NULL. */
 static __attribute__((noinline)) mantis_status take_longer(mantis_pool *pool, uint32_t id,
                                                            int64_t deadline_ns, mantis_conn *out,
                                                            mantis_error *error,
@@ -165,8 +165,8 @@ static __attribute__((noinline)) mantis_status take_longer(mantis_pool *pool, ui
     return acquire_slow(pool, id, deadline_ns, out, error);
 }
 
-/* The shortest path: the slot that this thread released last, in two dozen instructions. Whatever is
- * not the common case ends in take_longer(), so that this one saves no registers. */
+/* The shortest path: the slot that this thread released last, in two dozen instructions. Whatever
+ * is not the common case ends in take_longer(), so that this one saves no registers. */
 static inline __attribute__((always_inline)) mantis_status take(mantis_pool *pool,
                                                                 int64_t deadline_ns,
                                                                 mantis_conn *out,
@@ -264,7 +264,8 @@ static void release_locked(mp_turn *turn, mp_slot *slot, mantis_release how) {
     mp_turn_changed_locked(turn);
 }
 
-/* Take the slot from its holder, into the caller's hands. One of several copies of a handle wins. */
+/* Take the slot from its holder, into the caller's hands. One of several copies of a handle
+ * wins. */
 static bool take_back(mp_slot *slot, uint64_t generation) {
     uint64_t mine = mp_slot_word(generation, MP_SLOT_BUSY), word = mine;
     while (!mp_cas_seq_cst(&slot->word, &word, mp_slot_word(generation, MP_SLOT_CHECKING)))

@@ -187,8 +187,8 @@ void mp_grant_end_all_locked(mp_turn *turn, mantis_status status);
 /* A request of the mailbox's owner has passed its deadline. Not under the lock. */
 void mp_grant_expire(mp_waiter *waiter);
 
-/* Set RETIRE on what is FREE or BUSY, so that nothing moves but under the lock (C3); what is FREE is
- * closed instead if close is a reason and not 0. */
+/* Set RETIRE on what is FREE or BUSY, so that nothing moves but under the lock (C3); what is FREE
+ * is closed instead if close is a reason and not 0. */
 void mp_grant_sweep_locked(mp_turn *turn, mantis_close_reason close);
 
 /* Close one slot if it is FREE, or set its RETIRE if it is BUSY. Under the lock. */

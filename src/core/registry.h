@@ -22,8 +22,8 @@ struct mantis_pool *mp_registry_take_pool(void);
 /* Its pool is gone. */
 void mp_registry_give_pool(struct mantis_pool *pool);
 
-/* A chunk of MP_CHUNK_FIRST << order EMPTY slots for this pool, new or used before; NULL: no memory,
- * or no index. */
+/* A chunk of MP_CHUNK_FIRST << order EMPTY slots for this pool, new or used before; NULL: no
+ * memory, or no index. */
 mp_chunk *mp_registry_take_chunk(uint32_t order, struct mantis_pool *pool);
 void mp_registry_give_chunk(mp_chunk *chunk, uint32_t order);
 

@@ -18,8 +18,8 @@
  * C1  Only who moved a slot out of FREE, or holds its generation in BUSY, touches its connection.
  * C2  A generation is granted once: every step into BUSY adds one, none is ever taken back, also
  *     when the memory goes on to another pool. So a handle matches only while it is borrowed.
- * C3  RETIRE makes every compare-and-swap of the fast paths fail: such a slot is looked at under the
- *     lock before it is lent or freed. Who sets it holds the lock.
+ * C3  RETIRE makes every compare-and-swap of the fast paths fail: such a slot is looked at under
+ *     the lock before it is lent or freed. Who sets it holds the lock.
  * C4  A FREE slot without RETIRE has its bit set, or the thread that freed it is about to set it,
  *     or look at the queue, or both. A set bit says nothing.
  *
@@ -132,8 +132,7 @@ typedef struct mp_slots {
 typedef struct mp_hint_set {
     uint32_t pool_id;
     uint32_t count;
-    mp_slot *
-        last; /* the one released last, or NULL; a pointer, because the shortest path waits for it */
+    mp_slot *last; /* the one released last, or NULL; a pointer: the shortest path waits for it */
     uint32_t slots[MP_HINTS]; /* those before */
 } mp_hint_set;
 

@@ -1,11 +1,11 @@
-/* Ceilings that several pools share. A limit knows its members by mp_member alone, not that they are
- * pools.
+/* Ceilings that several pools share. A limit knows its members by mp_member alone, not that they
+ * are pools.
  *
  * A token is held for each connection, from the start of its opening to the end of its closing. Who
  * finds none queues its member, once; a token that comes back goes to the member at the head,
  * reserved for it. Lock order: a member's lock, then a limit's; with a limit's lock no member is
- * called but for enter and alert, which take none. A member's links stand in one array, in the order
- * in which tokens are taken; every function takes the whole array. */
+ * called but for enter and alert, which take none. A member's links stand in one array, in the
+ * order in which tokens are taken; every function takes the whole array. */
 #ifndef MP_LIMIT_LIMIT_H
 #define MP_LIMIT_LIMIT_H
 
@@ -14,8 +14,8 @@
 
 #include <mantis/pool.h>
 
-/* What a limit asks of its members. All but enter and alert are called without any lock, on a member
- * that was entered. */
+/* What a limit asks of its members. All but enter and alert are called without any lock, on a
+ * member that was entered. */
 typedef struct mp_member mp_member;
 typedef struct mp_member_calls {
     uint32_t (*enter)(mp_member *member);         /* its memory stays; returns who it is */
@@ -50,8 +50,8 @@ void mp_limit_leave_all(mp_limit_link *links, uint32_t count);
 
 /* ---- under the member's lock ---- */
 
-/* Take one token of each limit, or none. If one has none and may_queue, the member queues there; what
- * had been taken before comes back then, for mp_limit_pass_on(). */
+/* Take one token of each limit, or none. If one has none and may_queue, the member queues there;
+ * what had been taken before comes back then, for mp_limit_pass_on(). */
 bool mp_limit_take_all(mp_limit_link *links, uint32_t count, bool may_queue);
 
 /* Give one token of each back, of a connection that closed or one that could not be opened: then
