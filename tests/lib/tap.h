@@ -2,11 +2,12 @@
  * hangs, crashes or leaks is reported and the rest goes on. Output is TAP.
  *
  *     #include "lib/tap.h"
- *     TEST(s4_a_second_release_answers_stale) { check(mantis_conn_release(&copy) == MANTIS_STALE); }
+ *     TEST(s4_a_second_release_answers_stale) { check(mantis_conn_release(&copy) != MANTIS_OK); }
  *     TAP_MAIN
  *
  * `program` runs all; `program WORD…` those whose name contains a word; `--no-fork` stays in this
- * process (for a debugger). A test name is a sentence, and begins with its property if it has one. */
+ * process (for a debugger). A test name is a sentence, and begins with its property if it has
+ * one. */
 #ifndef MP_TESTS_LIB_TAP_H
 #define MP_TESTS_LIB_TAP_H
 
