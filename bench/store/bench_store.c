@@ -122,7 +122,7 @@ static void open_bare(const char *directory) {
     rocksdb_block_based_options_set_block_cache(table, rocksdb_cache_create_lru((size_t)256 << 20));
     rocksdb_options_set_block_based_table_factory(base, table);
     rocksdb_options_set_create_if_missing(base, 1);
-    rocksdb_options_set_write_buffer_size(base, (size_t)32 << 20);
+    rocksdb_options_set_write_buffer_size(base, (size_t)16 << 20);
     rocksdb_options_set_max_background_jobs(base, 2);
     rocksdb_options_set_compression(base, rocksdb_no_compression);
     rocksdb_options_set_info_log_level(base, 4);

@@ -188,21 +188,14 @@ static mantis_status open_engine(mp_store *store, mantis_error *error) {
     return status;
 }
 
+/* Versions are reserved by the first write: an open for reading writes nothing. */
 static mantis_status open_parts(mp_store *store, mantis_error *error) {
     mantis_status status = mp_engine_init(&store->engine,
                                           store->is_in_memory ? NULL : &store->directory, error);
     if (status == MANTIS_OK) status = open_engine(store, error);
     if (status == MANTIS_OK) status = load_versions(store, error);
-    if (status != MANTIS_OK || mp_store_check_fence(store, NULL) != MANTIS_OK) return status;
-    mantis_error detail = {0};
-    status = reserve_versions(store, mp_load_relaxed(&store->version_next), &detail);
     if (status == MANTIS_OK && store->directory.is_new)
-        status = mp_directory_mark(&store->directory, &detail);
-    if (status == MANTIS_FULL && !store->directory.is_new) {
-        mp_store_fence(store, status, &detail);
-        return MANTIS_OK;
-    }
-    if (status != MANTIS_OK && error) *error = detail;
+        status = mp_directory_mark(&store->directory, error);
     return status;
 }
 
@@ -257,8 +250,10 @@ mantis_status mp_store_open(mp_store **out, const char *path, mantis_error *erro
 static void close_last(mp_store *store) {
     mp_syncer_stop(&store->syncer);
     mp_committer_finish(&store->committer);
-    if (!store->is_in_memory && mp_store_check_fence(store, NULL) == MANTIS_OK)
-        write_reservation(store, mp_load_relaxed(&store->version_next), NULL);
+    uint64_t next = mp_load_relaxed(&store->version_next);
+    bool has_reserved = mp_load_relaxed(&store->version_limit) != next;
+    if (has_reserved && !store->is_in_memory && mp_store_check_fence(store, NULL) == MANTIS_OK)
+        write_reservation(store, next, NULL);
     free_store(store);
 }
 

@@ -153,10 +153,10 @@ static void fill_a_table(bool group) {
     mount_disk(64);
     opened store = open_store(store_path, group);
     uint64_t count = 0;
-    for (size_t bytes = 0; bytes < 24 * MIB; bytes += VALUE_SIZE_MAX / 2 + 48)
+    for (size_t bytes = 0; bytes < 11 * MIB; bytes += VALUE_SIZE_MAX / 2 + 48)
         check(set_numbered(store.handle, count++, 0, VALUE_SIZE_MAX, NULL) == MANTIS_OK);
     check_equal(count_logs(), 1);
-    fill_disk(16 * MIB);
+    fill_disk(8 * MIB);
     while (count_logs() == 1)
         check(set_numbered(store.handle, count++, 0, VALUE_SIZE_MAX, NULL) == MANTIS_OK);
     for (int i = 0; i < 300 && !strstr(store.store->fence_error.text, ".sst"); i++) usleep(10000);

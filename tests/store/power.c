@@ -255,7 +255,7 @@ static void finish(int fd, shared *common) {
 }
 
 static void cut_many(bool group) {
-    uint32_t cuts = tap_is_long() ? 60 : 6, images = tap_is_long() ? 80 : 12, total = 0;
+    uint32_t cuts = tap_is_long() ? 40 : 6, images = tap_is_long() ? 60 : 12, total = 0;
     uint64_t lost = 0;
     mp_random random;
     mp_random_start(&random, 4711 + group);
