@@ -230,6 +230,7 @@ mantis_status mantis_waiter_cancel(mantis_waiter *waiter) {
     mp_waiter *inner = mp_waiter_of(waiter);
     uint32_t state = mp_load_relaxed(&inner->state);
     if (state == MP_WAITER_IDLE || state == MP_WAITER_WATCHING) return MANTIS_STALE;
+    if (mp_load_relaxed(&inner->pool->attention) & MP_ATTENTION_FORKED) return MANTIS_FORKED;
     mantis_status status = withdraw(inner, MANTIS_CANCELLED);
     mp_mailbox_finish(waiter);
     return status;

@@ -46,6 +46,7 @@ void mp_grant_end_all_locked(mp_turn *turn, mantis_status status) {
 
 void mp_grant_expire(mp_waiter *waiter) {
     mantis_pool *pool = waiter->pool;
+    if (mp_load_relaxed(&pool->attention) & MP_ATTENTION_FORKED) return;
     mp_add_seq_cst(&pool->inside, 1);
     mp_turn turn = mp_turn_begin(pool);
     if (mp_load_relaxed(&waiter->state) == MP_WAITER_QUEUED)

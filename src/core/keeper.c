@@ -1,12 +1,14 @@
-/* Dates, ages, checks, samples: what is done about connections that nobody asks for. */
-#include "core/keeper.h"
+/* The pass that keeps pools healthy: what is done about connections that nobody asks for. */
+#include "core/pool.h"
 
 #include "base/histogram.h"
-#include "core/op.h"
 
 #include <stdlib.h>
 
-#define REPORTED_MAX 16 /* operations aborted, and leaks told, in one pass */
+#define PASS_NS MP_NS_PER_S           /* between two passes of a pool, at most */
+#define STALL_NS (2 * MP_NS_PER_S)    /* later than this: the process stood still */
+#define LIMIT_PATIENCE_NS MP_NS_PER_S /* then a member of a shared limit owes a connection */
+#define REPORTED_MAX 16               /* operations aborted, and leaks told, in one pass */
 
 /* One pass. */
 typedef struct keeper_pass {
@@ -116,7 +118,7 @@ static void look_at_slot(keeper_pass *pass, mp_slot *slot) {
 
 /* Take off the clock what the process stood still: nobody could use a connection meanwhile. */
 static void note_stall_locked(mantis_pool *pool, int64_t now_ns) {
-    if (pool->tended_ns && now_ns - pool->tend_due_ns > MP_KEEPER_STALL_NS)
+    if (pool->tended_ns && now_ns - pool->tend_due_ns > STALL_NS)
         pool->stalled_ns += now_ns - pool->tend_due_ns;
     pool->tended_ns = now_ns;
 }
@@ -132,7 +134,7 @@ static void calm_locked(mantis_pool *pool) {
 
 static int64_t plan_next(mantis_pool *pool, int64_t now_ns) {
     mp_lock_acquire(&pool->lock);
-    int64_t due_ns = now_ns + MP_KEEPER_PASS_NS;
+    int64_t due_ns = now_ns + PASS_NS;
     const mp_waiter *first = mp_waitq_first(&pool->queue);
     int64_t reserve_ns = MP_NEVER_NS;
     if (first && pool->settings.reserve)
@@ -170,7 +172,7 @@ static int64_t make_pass(mantis_pool *pool, int64_t now_ns) {
     calm_locked(pool);
     mp_supply_locked(&pass.turn);
     const mp_waiter *first = mp_waitq_first(&pool->queue);
-    pass.turn.is_patient = first && now_ns - first->start_ns >= MP_LIMIT_PATIENCE_NS;
+    pass.turn.is_patient = first && now_ns - first->start_ns >= LIMIT_PATIENCE_NS;
     mp_turn_changed_locked(&pass.turn);
     mp_turn_end(&pass.turn);
     mp_hints_of_thread()->calling_out++;

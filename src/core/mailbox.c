@@ -3,7 +3,6 @@
 
 #include "base/assert.h"
 #include "base/error.h"
-#include "core/op.h"
 #include "core/pool.h"
 
 #include <errno.h>

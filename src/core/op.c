@@ -1,10 +1,12 @@
-/* Calling the connector, and being called back by it. */
-#include "core/op.h"
-
-#include "base/error.h"
+/* Calling the connector, and being called back by it.
+ *
+ * An operation has no memory of its own: mantis_op is the slot. That is enough because a slot stays
+ * in OPENING, CHECKING, RESETTING or CLOSING until its operation has completed, however late. */
 #include "core/pool.h"
 
-static mp_slot *slot_of(const mantis_op *op) { return (mp_slot *)(uintptr_t)op; /* see op.h */ }
+#include "base/error.h"
+
+static mp_slot *slot_of(const mantis_op *op) { return (mp_slot *)(uintptr_t)op; }
 
 static mantis_op *op_of(mp_slot *slot) { return (mantis_op *)(void *)slot; }
 

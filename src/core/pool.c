@@ -3,8 +3,6 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
-#include "core/keeper.h"
-#include "core/op.h"
 #include "core/registry.h"
 
 #include <stdarg.h>
@@ -76,7 +74,8 @@ void mp_pool_leave(mantis_pool *pool) {
         mp_add_seq_cst(&pool->changed, 1);
         mp_park_wake_all(&pool->changed);
     }
-    if (left == 0 && hide(pool)) finish(pool);
+    bool may_be_over = left == 0 && (mp_load_seq_cst(&pool->attention) & MP_ATTENTION_CLOSED);
+    if (may_be_over && hide(pool)) finish(pool);
 }
 
 void mp_pool_log(mantis_pool *pool, mantis_log_level level, const char *format, ...) {

@@ -240,6 +240,25 @@ static inline bool mp_supply_is_broken(mantis_pool *pool, mp_slot *slot) {
 
 extern const mp_member_calls mp_pool_member_calls;
 
+/* ---- op.c: calling the connector, and being called back ---- */
+
+extern mp_crew mp_op_crew; /* the threads of blocking connectors */
+
+/* Start all operations of a list: here, on their home, or on a thread of the crew. Not under the
+ * lock. */
+void mp_op_start_all(mp_tasks *ops);
+
+/* Call the connector now, on this thread. Not under the lock. */
+void mp_op_run(mp_task *task);
+
+/* Ask the connector to give up the operation under way, if there still is one that is overdue. Not
+ * under the lock. */
+void mp_op_abort(mp_slot *slot);
+
+/* ---- keeper.c ---- */
+
+extern mp_ticker mp_keeper; /* makes the passes of all pools that have no other keeper */
+
 /* ---- holders.c, explain.c ---- */
 
 /* Read one slot as a holder; false if it is not borrowed. */

@@ -2,9 +2,7 @@
 #include "core/registry.h"
 
 #include "base/assert.h"
-#include "core/keeper.h"
 #include "core/mailbox.h"
-#include "core/op.h"
 #include "core/pool.h"
 
 #include <pthread.h>

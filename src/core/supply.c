@@ -1,5 +1,4 @@
 /* How a new connection comes to be, and how an old one goes: operations, back-off, slow start. */
-#include "core/op.h"
 #include "core/pool.h"
 
 #include <stdlib.h>
