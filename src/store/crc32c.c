@@ -26,20 +26,22 @@ static uint32_t step_of(uint32_t bits) {
     return bits;
 }
 
-static uint32_t add_slowly(uint32_t crc, const unsigned char *bytes, size_t size) {
+uint32_t mp_crc32c_add_plain(uint32_t crc, const void *data, size_t size) {
+    const unsigned char *bytes = data;
     uint32_t steps[16];
     for (uint32_t i = 0; i < 16; i++) steps[i] = step_of(i);
+    crc = ~crc;
     for (; size > 0; size--) {
         crc ^= *bytes++;
         crc = (crc >> 4) ^ steps[crc & 15];
         crc = (crc >> 4) ^ steps[crc & 15];
     }
-    return crc;
+    return ~crc;
 }
 
 uint32_t mp_crc32c_add(uint32_t crc, const void *data, size_t size) {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("sse4.2")) return ~add_fast(~crc, data, size);
 #endif
-    return ~add_slowly(~crc, data, size);
+    return mp_crc32c_add_plain(crc, data, size);
 }

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "connectors/embedded.h"
+#include "store/crc32c.h"
 
 #include <pthread.h>
 
@@ -415,6 +416,23 @@ TEST(a_pause_waits_for_everybody_inside_and_keeps_others_out) {
     mp_guard_resume(&guard);
     mp_guard_remove(&guard, &one);
     mp_guard_remove(&guard, &two);
+}
+
+/* ---- checksums ---- */
+
+TEST(both_ways_to_a_checksum_agree_with_the_published_one) {
+    check_equal(mp_crc32c_add(0, "123456789", 9), 0xE3069283u); /* RFC 3720, B.4, has more */
+    check_equal(mp_crc32c_add_plain(0, "123456789", 9), 0xE3069283u);
+    unsigned char bytes[300];
+    mp_random random;
+    mp_random_start(&random, 3720);
+    for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (unsigned char)mp_random_next(&random);
+    for (size_t size = 0; size < sizeof bytes; size++) {
+        uint32_t whole = mp_crc32c_add(7, bytes, size);
+        check_equal(whole, mp_crc32c_add_plain(7, bytes, size));
+        check_equal(whole, mp_crc32c_add(mp_crc32c_add(7, bytes, size / 3), bytes + size / 3,
+                                         size - size / 3));
+    }
 }
 
 /* ---- who may open ---- */

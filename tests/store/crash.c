@@ -188,4 +188,25 @@ TEST(a_killed_writer_loses_nothing_acknowledged_and_tears_nothing) {
     remove_tree(path);
 }
 
+static void open_once(const uint64_t *unused) {
+    (void)unused;
+    opened store = open_store(path, false);
+    check(set_numbered(store.handle, 1, 0, SIZE_MAX_HERE, NULL) == MANTIS_OK);
+    close_store(&store);
+}
+
+TEST(a_store_whose_creation_was_killed_can_be_opened) {
+    mp_random random;
+    mp_random_start(&random, 815);
+    for (int round = 0; round < (tap_is_long() ? 200 : 40); round++) {
+        path = fresh_path("created");
+        pid_t child = start_child(open_once, NULL);
+        usleep((useconds_t)mp_random_below(&random, 12000));
+        kill(child, SIGKILL);
+        check(waitpid(child, NULL, 0) == child);
+        check_child(start_child(open_once, NULL));
+        remove_tree(path);
+    }
+}
+
 TAP_MAIN
