@@ -364,6 +364,47 @@ static void begin_two_limits(void) {
     fx_hold_one(2);
 }
 
+/* Three pools and one token, which a connection of the first holds. */
+static void begin_three_pools(void) {
+    fx_begin();
+    fx_open_limit(0, 1, 7);
+    fx_open_pool(0, 1, 1);
+    fx_open_pool(1, 1, 0);
+    fx_open_pool(2, 1, 0);
+    fx_open_mailbox(0);
+    fx_hold_one(0);
+}
+
+static void borrow_from_third(void) {
+    ex_require(fx_borrow(fx.pools[2], MANTIS_DEADLINE_NONE) == MANTIS_OK);
+}
+
+static void ask_second_and_cancel(void) {
+    mantis_waiter *waiter = &fx.waiters[0];
+    *waiter = (mantis_waiter){.mailbox = fx.mailbox};
+    mantis_pool *second = fx.pools[1];
+    ex_require(mantis_pool_acquire_async(second, MANTIS_DEADLINE_NONE, waiter, NULL) == MANTIS_OK);
+    cancel_asked_for();
+}
+
+static void borrow_from_second_until_deadline(void) {
+    mantis_status status = fx_borrow(fx.pools[1], ex_now_ns() + 1000);
+    ex_require(status == MANTIS_OK || status == MANTIS_TIMEOUT);
+}
+
+static void ask_second_and_close(void) {
+    mantis_waiter *waiter = &fx.waiters[0], *out[1];
+    *waiter = (mantis_waiter){.mailbox = fx.mailbox};
+    mantis_pool *second = fx.pools[1];
+    ex_require(mantis_pool_acquire_async(second, MANTIS_DEADLINE_NONE, waiter, NULL) == MANTIS_OK);
+    mantis_status status = mantis_pool_close(&second, ex_now_ns());
+    ex_require(status == MANTIS_OK || status == MANTIS_TIMEOUT);
+    fx.pools[1] = NULL;
+    ex_require(mantis_mailbox_drain(fx.mailbox, out, 1) == 1 && out[0] == waiter);
+    if (waiter->status == MANTIS_OK) mantis_conn_release(&waiter->conn);
+    else ex_require(waiter->status == MANTIS_CLOSED);
+}
+
 static void borrow_from_second_and_say_done(void) {
     borrow_from_second();
     fx_set_flag(&fx.flag);
@@ -452,6 +493,12 @@ const ex_scenario ex_change_scenarios[] = {
           borrow_from_second, fx_borrow_for_sure),
     THREE("l2_token_that_was_rolled_back_reaches_who_queued", begin_two_limits, fx_check,
           fx_borrow_for_sure, borrow_from_second_and_say_done, wait_then_give_held),
+    THREE("l2_s5_token_passes_a_request_that_is_cancelled", begin_three_pools, fx_check,
+          ask_second_and_cancel, fx_give_held, borrow_from_third),
+    THREE("l2_l3_token_passes_a_request_that_expires", begin_three_pools, fx_check,
+          borrow_from_second_until_deadline, fx_give_held, borrow_from_third),
+    THREE("l2_s7_token_passes_a_pool_that_is_closed", begin_three_pools, fx_check,
+          ask_second_and_close, fx_give_held, borrow_from_third),
     THREE("l2_l7_growing_limit_serves_who_waits_for_it", begin_limited_held, fx_check,
           borrow_from_second_and_say_done, wait_then_give_held, grow_limit),
     THREE("l1_wait_idle_sees_the_last_one_come_back", begin_held_one, fx_check, wait_idle,

@@ -62,7 +62,7 @@ static bool read_switch_word(const char *option) {
 }
 
 static void read_options(int count, char **words) {
-    run.schedules = is_long() ? 600000 : 60000;
+    run.schedules = is_long() ? 300000 : 40000;
     for (int i = 1; i < count; i++) {
         const char *option = words[i];
         if (read_switch_word(option)) continue;
