@@ -58,13 +58,13 @@ static inline void backend_visit(void *place, void *handle, mantis_op *op) {
     check(mantis_op_done(op, NULL) == MANTIS_OK);
 }
 
-static const mantis_connector owner_connector = {
-    .name = "owned",
-    .open = backend_open,
-    .check = backend_visit,
-    .reset = backend_visit,
-    .close = backend_close,
-};
+#define OWNER_CONNECTOR(blocks_)                                                                   \
+    {                                                                                              \
+        .name = "owned", .blocks = blocks_, .open = backend_open, .check = backend_visit,          \
+        .reset = backend_visit, .close = backend_close                                             \
+    }
+
+static const mantis_connector owner_connector = OWNER_CONNECTOR(false);
 
 /* The calling thread borrowed it: nobody else may own it. */
 static inline native *own(mantis_conn conn, uint32_t tid) {

@@ -32,6 +32,10 @@ typedef struct worker {
     uint32_t asked; /* bit per waiter */
 } worker;
 
+/* Its operations run on the library's opener threads. */
+static const mantis_connector blocking_connector = OWNER_CONNECTOR(true);
+
+static const mantis_connector *connector = &owner_connector;
 static mantis_pool *pool;
 static backend places;
 static _Atomic bool over;
@@ -269,7 +273,7 @@ static void check_slots(void) {
 }
 
 static void open_pool(void) {
-    mantis_pool_config config = {.connector = &owner_connector,
+    mantis_pool_config config = {.connector = connector,
                                  .place = &places,
                                  .name = "race",
                                  .conns_max = (int64_t)options.slots,
@@ -327,6 +331,13 @@ TEST(s1_s3_l1_m1_eight_threads_share_three_connections) {
 TEST(s1_s2_s3_m1_m3_borrowing_while_everything_changes) {
     atomic_store(&places.fail_one_in, 16);
     run_and_say(operations(4000000), true);
+    check(atomic_load(&places.open_max_seen) <= (int64_t)options.slots); /* S2 */
+}
+
+TEST(s1_s2_s3_m1_borrowing_while_openers_open_and_everything_changes) {
+    connector = &blocking_connector;
+    atomic_store(&places.fail_one_in, 16);
+    run_and_say(operations(1000000), true);
     check(atomic_load(&places.open_max_seen) <= (int64_t)options.slots); /* S2 */
 }
 
@@ -396,6 +407,7 @@ static void close_once(mp_random *random) {
     static worker workers[5];
     void *(*const jobs[5])(void *) = {use_until_closed, use_until_closed, use_until_closed,
                                       ask_until_closed, change_until_closed};
+    connector = mp_random_below(random, 2) ? &owner_connector : &blocking_connector;
     open_pool();
     for (int i = 0; i < 5; i++) {
         workers[i] = (worker){.tid = (uint32_t)i + 1};
