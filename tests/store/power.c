@@ -221,7 +221,13 @@ static void judge_in_child(uint64_t at_least, uint64_t at_most) {
     int status = 0;
     check(waitpid(child, &status, 0) == child);
     if (status != 0) {
-        note("the image is kept in %s, the directory as it was written in %s", built, live);
+        if (getenv("MANTIS_TEST_KEEP")) {
+            note("the image is %s, the directory as it was written %s", built, live);
+        } else { /* TMPDIR is not removed by the runner here */
+            remove_tree(built);
+            remove_tree(live);
+            remove_tree(image);
+        }
         check_equal(WIFSIGNALED(status) ? WTERMSIG(status) : 0, 0);
         check_equal(status, 0);
     }
