@@ -12,11 +12,9 @@ typedef struct mp_crew_member {
 
 static mp_task *pop_locked(mp_crew *crew) {
     mp_task *task = mp_tasks_pop(&crew->locked.soon);
-    return task ? task : mp_tasks_pop(&crew->locked.late);
-}
-
-static bool has_work_locked(const mp_crew *crew) {
-    return crew->locked.soon.first || crew->locked.late.first;
+    if (!task) task = mp_tasks_pop(&crew->locked.late);
+    if (task) crew->locked.queued--;
+    return task;
 }
 
 /* Run a task; the lock is released meanwhile. */
@@ -48,7 +46,7 @@ static void work(void *arg) {
     for (;;) {
         mp_task *task = pop_locked(crew);
         if (task) run_locked(crew, task);
-        else if (!wait_locked(crew) && !has_work_locked(crew)) break;
+        else if (!wait_locked(crew) && crew->locked.queued == 0) break;
     }
     crew->locked.threads--;
     mp_lock_release(&crew->lock);
@@ -56,7 +54,7 @@ static void work(void *arg) {
 
 /* Does the work need one more thread? Counts it as started. */
 static bool needs_thread_locked(mp_crew *crew) {
-    if (!has_work_locked(crew) || crew->locked.idle > 0) return false;
+    if (crew->locked.queued <= crew->locked.idle) return false; /* they have been woken for it */
     int64_t now_ns = mp_clock_now_ns();
     uint32_t stuck = 0;
     for (mp_crew_member *one = crew->locked.working; one; one = one->next)
@@ -82,6 +80,7 @@ void mp_crew_tend(mp_crew *crew) {
 void mp_crew_push(mp_crew *crew, mp_task *task, bool is_late) {
     mp_lock_acquire(&crew->lock);
     mp_tasks_push(is_late ? &crew->locked.late : &crew->locked.soon, task);
+    crew->locked.queued++;
     mp_add_relaxed(&crew->word, 1);
     bool wakes = crew->locked.idle > 0;
     mp_lock_release(&crew->lock);
@@ -92,5 +91,5 @@ void mp_crew_push(mp_crew *crew, mp_task *task, bool is_late) {
 void mp_crew_forget(mp_crew *crew) {
     crew->locked.soon = crew->locked.late = (mp_tasks){0};
     crew->locked.working = NULL;
-    crew->locked.threads = crew->locked.idle = 0;
+    crew->locked.queued = crew->locked.threads = crew->locked.idle = 0;
 }

@@ -48,7 +48,7 @@ typedef struct mp_crew {
     struct {
         mp_tasks soon, late;
         struct mp_crew_member *working;
-        uint32_t threads, idle;
+        uint32_t queued, threads, idle;
     } locked;
 } mp_crew;
 

@@ -113,6 +113,9 @@ static mantis_status enqueue(mantis_pool *pool, int64_t deadline_ns, mantis_wait
                          .tid = mp_hints_tid(hints),
                          .is_blocking = is_blocking};
     mantis_status status = mp_grant_enqueue_locked(&turn, inner);
+    /* Before anything is called: a hook may drain the outcome already. */
+    if (status == MANTIS_OK && !is_blocking && deadline_ns != MANTIS_DEADLINE_NONE)
+        mp_heap_push(&waiter->mailbox->deadlines, &inner->heap, deadline_ns);
     mp_turn_end(&turn);
     if (status == MANTIS_OK) mp_grant_serve(pool);
     return status;
@@ -215,12 +218,9 @@ mantis_status mantis_pool_acquire_async(mantis_pool *pool, int64_t deadline_ns,
     if (status != MANTIS_OK) return status;
     mp_add_seq_cst(&waiter->mailbox->outstanding, 1);
     status = enqueue(pool, deadline_ns, waiter, false);
-    mp_waiter *inner = mp_waiter_of(waiter);
     if (status != MANTIS_OK) {
         mp_sub_seq_cst(&waiter->mailbox->outstanding, 1);
         mp_explain_request(pool, status, 0, waiter->ahead, error);
-    } else if (inner->deadline_ns != MANTIS_DEADLINE_NONE) {
-        mp_heap_push(&waiter->mailbox->deadlines, &inner->heap, inner->deadline_ns);
     }
     mp_pool_leave(pool);
     return status;

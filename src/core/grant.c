@@ -29,7 +29,7 @@ static void post_locked(mp_turn *turn, mp_waiter *waiter, mantis_status status) 
 }
 
 void mp_grant_end_locked(mp_turn *turn, mp_waiter *waiter, mantis_status status) {
-    mantis_pool_stats *counts = &turn->pool->counts;
+    mp_counts *counts = &turn->pool->counts;
     if (status == MANTIS_TIMEOUT) {
         counts->timed_out++;
         turn->timed_out++;

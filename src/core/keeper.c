@@ -153,8 +153,8 @@ static void tell(mantis_pool *pool, const keeper_pass *pass) {
     for (uint32_t i = 0; i < pass->overdue_count; i++) mp_op_abort(pass->overdue[i]);
     for (uint32_t i = 0; i < pass->leak_count; i++) {
         const mantis_holder *leak = &pass->leaks[i];
-        if (pool->hooks.on_leak)
-            pool->hooks.on_leak(pool->hooks.arg, leak->tid, leak->tag, leak->held_ns);
+        if (pool->hooks->on_leak)
+            pool->hooks->on_leak(pool->hooks->arg, leak->tid, leak->tag, leak->held_ns);
         mp_pool_log(
             pool, MANTIS_LOG_WARNING, "a connection is held for %.1f s by thread %u (tag %s)",
             (double)leak->held_ns / (double)MP_NS_PER_S, leak->tid, leak->tag ? leak->tag : "none");

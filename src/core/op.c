@@ -6,9 +6,9 @@
 
 #include "base/error.h"
 
-static mp_slot *slot_of(const mantis_op *op) { return (mp_slot *)(uintptr_t)op; }
+#define DEPTH_MAX 8 /* of connectors called from within connectors */
 
-static mantis_op *op_of(mp_slot *slot) { return (mantis_op *)(void *)slot; }
+static mp_slot *slot_of(const mantis_op *op) { return (mp_slot *)(uintptr_t)op; }
 
 mp_crew mp_op_crew = {.name = "mantis-open", .run = mp_op_run, .size = 4};
 
@@ -20,8 +20,17 @@ static void start(mp_slot *slot) {
     else if (home == 0 || !mp_mailbox_post_op(home, slot)) mp_op_run(&slot->u.task);
 }
 
+/* A connector that completes at once may start the next operation from within this one: beyond some
+ * depth that is left to a caller further up, so that a pool of any size needs little stack. */
 void mp_op_start_all(mp_tasks *ops) {
-    for (mp_task *task; (task = mp_tasks_pop(ops));) start(mp_container_of(task, mp_slot, u.task));
+    mp_hints *hints = mp_hints_of_thread();
+    for (mp_task *task; (task = mp_tasks_pop(ops));) {
+        if (hints->calling_out >= DEPTH_MAX) mp_tasks_push(&hints->later, task);
+        else start(mp_container_of(task, mp_slot, u.task));
+    }
+    if (hints->calling_out >= DEPTH_MAX) return;
+    for (mp_task *task; (task = mp_tasks_pop(&hints->later));)
+        start(mp_container_of(task, mp_slot, u.task));
 }
 
 void mp_op_run(mp_task *task) {
@@ -30,7 +39,7 @@ void mp_op_run(mp_task *task) {
     const mantis_connector *connector = pool->connector;
     void *place = mp_supply_place(pool, slot)->place;
     void *native = mp_load_relaxed(&slot->native);
-    mantis_op *op = op_of(slot);
+    mantis_op *op = (mantis_op *)(void *)slot;
     enum mp_op_kind kind = (enum mp_op_kind)mp_load_relaxed(&slot->op);
     mp_store_relaxed(&slot->progress, MP_OP_STARTED);
     mp_hints_of_thread()->calling_out++;
@@ -54,7 +63,7 @@ void mp_op_abort(mp_slot *slot) {
     if (kind == MP_OP_NONE || mp_load_relaxed(&slot->progress) != MP_OP_OVERDUE) return;
     if (!pool->connector->abort || kind == MP_OP_ABORT) return;
     void *native = kind == MP_OP_OPEN ? NULL : mp_load_relaxed(&slot->native);
-    pool->connector->abort(mp_supply_place(pool, slot)->place, native, op_of(slot));
+    pool->connector->abort(mp_supply_place(pool, slot)->place, native, (mantis_op *)(void *)slot);
 }
 
 mantis_status mantis_op_done(mantis_op *op, void *native) {

@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+const mantis_hooks mp_pool_no_hooks;
+static char default_name[] = "pool";
+
 /* ---- the end ---- */
 
 static void free_places(mantis_pool *pool) {
@@ -17,7 +20,6 @@ static void free_places(mantis_pool *pool) {
     while (place) {
         mp_place *older = place->older;
         if (!place->is_stopped && pool->connector->stop) pool->connector->stop(place->place);
-        free(place->dsn);
         free(place);
         place = older;
     }
@@ -28,7 +30,8 @@ static void free_pool(mantis_pool *pool) {
     free_places(pool);
     mp_slots_finish(&pool->slots);
     free(pool->limits);
-    free(pool->name);
+    if (pool->name != default_name) free(pool->name);
+    if (pool->hooks != &mp_pool_no_hooks) free((void *)(uintptr_t)pool->hooks);
     free(pool->last_error);
     free(pool->figures);
     mp_registry_give_pool(pool);
@@ -79,14 +82,14 @@ void mp_pool_leave(mantis_pool *pool) {
 }
 
 void mp_pool_log(mantis_pool *pool, mantis_log_level level, const char *format, ...) {
-    if (!pool->hooks.on_log) return;
+    if (!pool->hooks->on_log) return;
     char line[512], said[400];
     va_list args;
     va_start(args, format);
     vsnprintf(said, sizeof said, format, args);
     va_end(args);
     snprintf(line, sizeof line, "pool '%.60s': %s", pool->name, said);
-    pool->hooks.on_log(pool->hooks.arg, level, line);
+    pool->hooks->on_log(pool->hooks->arg, level, line);
 }
 
 /* ---- turns ---- */
@@ -113,10 +116,10 @@ void mp_turn_end(mp_turn *turn) {
     if (turn->wants_token) mp_limit_evict_sibling(pool->limits, pool->limit_count);
     if (turn->is_patient) mp_limit_charge(pool->limits, pool->limit_count);
     if (turn->poke_ns) mp_ticker_poke(&mp_keeper, &pool->tick, turn->poke_ns);
-    if (!pool->hooks.on_timeout) return;
+    if (!pool->hooks->on_timeout) return;
     mp_hints_of_thread()->calling_out++;
     for (uint32_t i = 0; i < turn->timed_out; i++)
-        pool->hooks.on_timeout(pool->hooks.arg, turn->waited_ns);
+        pool->hooks->on_timeout(pool->hooks->arg, turn->waited_ns);
     mp_hints_of_thread()->calling_out--;
 }
 
@@ -124,21 +127,17 @@ void mp_turn_end(mp_turn *turn) {
 
 static mantis_status add_place(mantis_pool *pool, const char *dsn, void *config_place,
                                mp_place **out, mantis_error *error) {
-    mp_place *place = calloc(1, sizeof *place);
-    char *copy = mp_bytes_copy_string(dsn ? dsn : "");
+    size_t size = strlen(dsn ? dsn : "") + 1;
+    mp_place *place = calloc(1, sizeof *place + size);
+    if (!place) return mp_error_set(error, MANTIS_NOMEM, "no memory for a DSN");
+    memcpy(place->dsn, dsn ? dsn : "", size);
+    place->place = config_place ? config_place : place->dsn;
     mantis_status status = MANTIS_OK;
-    if (!place || !copy) status = mp_error_set(error, MANTIS_NOMEM, "no memory for a DSN");
-    else if (pool->connector->start)
-        status = pool->connector->start(&place->place, copy, config_place, error);
-    else place->place = config_place ? config_place : copy;
-    if (status != MANTIS_OK) {
-        free(copy);
-        free(place);
-        return status;
-    }
-    place->dsn = copy;
-    *out = place;
-    return MANTIS_OK;
+    if (pool->connector->start)
+        status = pool->connector->start(&place->place, place->dsn, config_place, error);
+    if (status == MANTIS_OK) *out = place;
+    else free(place);
+    return status;
 }
 
 static mantis_status check_config(const mantis_pool_config *config, mp_settings *settings,
@@ -171,6 +170,16 @@ static mantis_status join_limits(mantis_pool *pool, const mantis_pool_config *co
     return MANTIS_OK;
 }
 
+/* Most pools have no hooks, and pay nothing for them. False: no memory. */
+static bool copy_hooks(mantis_pool *pool, const mantis_hooks *hooks) {
+    if (memcmp(hooks, &mp_pool_no_hooks, sizeof *hooks) == 0) return true;
+    mantis_hooks *copy = malloc(sizeof *copy);
+    if (!copy) return false;
+    *copy = *hooks;
+    pool->hooks = copy;
+    return true;
+}
+
 /* Make a header a pool. Under its lock, because a late thread of its last pool may look in. */
 static mantis_status init_locked(mantis_pool *pool, const mantis_pool_config *config,
                                  const mp_settings *settings, mantis_error *error) {
@@ -186,11 +195,14 @@ static mantis_status init_locked(mantis_pool *pool, const mantis_pool_config *co
     pool->slow_start = MP_SLOW_START_OVER;
     pool->opened_ns = pool->clock();
     pool->settings = *settings;
-    pool->hooks = config->hooks;
+    pool->hooks = &mp_pool_no_hooks;
+    pool->limits = NULL;
+    pool->limit_count = 0;
     pool->member = (mp_member){.calls = &mp_pool_member_calls, .total = &pool->total};
     mp_random_start(&pool->random, config->seed);
-    pool->name = mp_bytes_copy_string(config->name ? config->name : "pool");
-    if (!pool->name) return mp_error_set(error, MANTIS_NOMEM, "no memory for a pool");
+    pool->name = config->name ? mp_bytes_copy_string(config->name) : default_name;
+    if (!pool->name || !copy_hooks(pool, &config->hooks))
+        return mp_error_set(error, MANTIS_NOMEM, "no memory for a pool");
     return join_limits(pool, config, error);
 }
 

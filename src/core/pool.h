@@ -40,12 +40,20 @@
 typedef struct mp_place {
     struct mp_place *older;
     void *place;
-    char *dsn;
     uint32_t number;      /* from 1 */
     uint32_t first_epoch; /* connections opened in this epoch or later use it */
     uint32_t slots;       /* that do; under the lock */
     bool is_stopped;      /* the connector's stop() was called; under the lock */
+    char dsn[];
 } mp_place;
+
+/* What a pool counts under its lock. Granted is not among them: it is the sum of the generations. */
+typedef struct mp_counts {
+    uint64_t timed_out, cancelled, failed, waited, handed_off;
+    int64_t wait_sum_ns;
+    uint64_t opened, open_failed, checked, check_failed, was_reset, leaked;
+    uint64_t closed[MANTIS_CLOSE_POOL]; /* by reason, the first of which is 1 */
+} mp_counts;
 
 /* What is kept only by pools in which somebody ever waited, or a use was sampled. */
 typedef struct mp_figures {
@@ -61,6 +69,11 @@ struct mantis_pool {
     bool (*is_broken)(void *place, void *native);
     int64_t (*clock)(void);
     mp_slots slots;
+    char *name;
+    const mantis_hooks *hooks; /* a copy; &mp_pool_no_hooks if there are none */
+    mp_limit_link *limits;     /* limit_count of them, in the order in which they are taken */
+    int64_t opened_ns;
+    uint32_t limit_count;
 
     /* any thread, atomic */
     _Alignas(MP_CACHE_LINE) _Atomic uint32_t inside; /* threads in a slow path of this pool */
@@ -82,22 +95,16 @@ struct mantis_pool {
     uint32_t debt;       /* connections owed to a shared limit */
     uint32_t watchers;   /* threads that wait for changed */
     bool is_closed, is_freed, is_paused, pause_fails;
-    bool is_check_all;   /* a check failed: check all idle ones at the next pass */
-    int64_t retry_at_ns; /* not before, after a failed open */
-    int64_t opened_ns;
+    bool is_check_all;     /* a check failed: check all idle ones at the next pass */
+    int64_t retry_at_ns;   /* not before, after a failed open */
     uint64_t granted_base; /* the sum of generations when the chunks came, and of grants undone */
     _Atomic(mp_place *) places; /* the newest first; read without the lock by holders */
     mantis_error *last_error;   /* of an open; NULL before the first */
     mp_figures *figures;
     mp_settings settings;
-    mantis_pool_stats counts; /* the counters of it; granted is the sum of the generations */
+    mp_counts counts;
     mp_random random;
 
-    /* set at open, then const */
-    char *name;
-    mantis_hooks hooks;
-    mp_limit_link *limits; /* limit_count of them, in the order in which they are taken */
-    uint32_t limit_count;
     mp_member member; /* what the limits know of it */
 
     /* the keeper's */
@@ -107,6 +114,8 @@ struct mantis_pool {
     mp_tick tick;        /* not zeroed from here on; by the keeper's lock */
     mp_node registered;  /* under the registry's lock */
 };
+
+extern const mantis_hooks mp_pool_no_hooks;
 
 /* ---- a turn: the time under a pool's lock ---- */
 

@@ -1,13 +1,12 @@
 /* Memory for pools and chunks, the list of open pools, and what a fork() means for them. */
 #include "core/registry.h"
 
+#include "base/arena.h"
 #include "base/assert.h"
 #include "core/mailbox.h"
 #include "core/pool.h"
 
 #include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
 
 _Atomic(mp_slot *) mp_slot_groups[MP_SLOT_GROUPS];
 
@@ -15,21 +14,14 @@ static struct {
     mp_lock lock;
     struct {
         uint32_t last_id;
-        uint32_t
-            next_group;  /* of mp_slot_groups; 0 stays empty, so that a zeroed handle has none */
-        mp_list pools;   /* open ones, by registered */
-        mp_list resting; /* closed ones, by registered, the oldest first */
+        uint32_t next_group; /* of mp_slot_groups; 0 stays empty: a zeroed handle has none */
+        mp_list pools;       /* open ones, by registered */
+        mp_list resting;     /* closed ones, by registered, the oldest first */
         uint32_t resting_count;
         mp_chunk *chunks[MP_CHUNKS_MAX]; /* unused ones by size */
+        mp_arena lines, slots, words;    /* cut in whole lines, in slots, in half lines */
     } locked;
 } registry = {.locked = {.next_group = 1}};
-
-/* New memory, zeroed, for ever; NULL: none is left. */
-static void *make(size_t alignment, size_t size) {
-    size = (size + alignment - 1) / alignment * alignment;
-    void *memory = aligned_alloc(alignment, size);
-    return memory ? memset(memory, 0, size) : NULL;
-}
 
 /* ---- pools ---- */
 
@@ -50,7 +42,7 @@ static mantis_pool *reuse_locked(void) {
 struct mantis_pool *mp_registry_take_pool(void) {
     mp_lock_acquire(&registry.lock);
     mantis_pool *pool = reuse_locked();
-    if (!pool) pool = make(MP_CACHE_LINE, sizeof *pool);
+    if (!pool) pool = mp_arena_make(&registry.locked.lines, MP_CACHE_LINE, sizeof *pool);
     if (pool) {
         if (++registry.locked.last_id == 0) registry.locked.last_id = 1;
         mp_list_push(&registry.locked.pools, &pool->registered);
@@ -74,14 +66,13 @@ void mp_registry_give_pool(struct mantis_pool *pool) {
 static mp_chunk *make_chunk_locked(uint32_t slots) {
     uint32_t first = registry.locked.next_group, groups = slots / MP_SLOT_GROUP;
     if (first + groups > MP_SLOT_GROUPS) return NULL;
-    mp_chunk *chunk = make(MP_CACHE_LINE,
-                           sizeof *chunk + (slots + 63) / 64 * sizeof chunk->bits[0]);
-    mp_slot *memory = make(_Alignof(mp_slot), slots * sizeof *memory);
-    if (!chunk || !memory) {
-        free(chunk);
-        free(memory);
-        return NULL;
-    }
+    mp_slot *memory = mp_arena_make(&registry.locked.slots, _Alignof(mp_slot),
+                                    slots * sizeof *memory);
+    size_t words = (slots + 63) / 64;
+    mp_chunk *chunk = memory ? mp_arena_make(&registry.locked.words, MP_CACHE_LINE / 2,
+                                             sizeof *chunk + words * sizeof chunk->bits[0])
+                             : NULL;
+    if (!chunk) return NULL; /* the slots stay unused: there is no memory anyway */
     chunk->slots = memory;
     chunk->count = slots;
     for (uint32_t i = 0; i < slots; i++) {

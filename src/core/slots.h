@@ -111,10 +111,10 @@ typedef struct mp_chunk {
     struct mp_chunk *next; /* among the unused ones of its size */
     struct mp_slot *slots;
     uint32_t count;
-    _Alignas(MP_CACHE_LINE) _Atomic uint64_t bits[];
+    _Atomic uint64_t bits[]; /* beside what a scan reads first: one line for most chunks */
 } mp_chunk;
 
-#define MP_CHUNKS_MAX 16
+#define MP_CHUNKS_MAX 14
 #define MP_CHUNK_FIRST 8 /* slots in the first chunk; each further one has twice as many */
 #define MP_SLOTS_MAX (MP_CHUNK_FIRST * ((1 << MP_CHUNKS_MAX) - 1))
 
@@ -140,6 +140,7 @@ typedef struct mp_hints {
     uint32_t tid; /* 0: not asked yet */
     uint32_t home;
     uint32_t calling_out;           /* how deep it is in hooks and connectors */
+    mp_tasks later;                 /* operations to start once it is less deep in them */
     mp_hint_set sets[MP_HINT_SETS]; /* see mp_slots_hints() */
 } mp_hints;
 
@@ -213,9 +214,10 @@ static inline mp_slot *mp_slot_at(uint32_t index) {
 
 /* ---- taking and hinting ---- */
 
-/* The set that a pool shares with few others, by its address: nothing has to be loaded for it. */
+/* The set that a pool shares with few others, by its address: nothing has to be loaded for it.
+ * Headers lie 768 bytes apart, so neighbours have different ones. */
 static inline mp_hint_set *mp_slots_hints(mp_hints *hints, const struct mantis_pool *pool) {
-    return &hints->sets[(uintptr_t)pool / MP_CACHE_LINE % MP_HINT_SETS];
+    return &hints->sets[(uintptr_t)pool / 256 % MP_HINT_SETS];
 }
 
 /* Take a slot that this thread released last, for a grant; NULL if none of them is free. */

@@ -50,8 +50,7 @@ void mp_supply_close_locked(mp_turn *turn, mp_slot *slot, mantis_close_reason re
     mantis_pool *pool = turn->pool;
     pool->closing++;
     mp_limit_note_leaving(pool->limits, pool->limit_count);
-    pool->counts.closed_conns++;
-    (&pool->counts.closed_idle)[reason - MANTIS_CLOSE_IDLE]++; /* they stand in the enum's order */
+    pool->counts.closed[reason - MANTIS_CLOSE_IDLE]++;
     slot->reason = (uint8_t)reason;
     bool aborts = is_broken && pool->connector->abort;
     start_locked(turn, slot, MP_SLOT_CLOSING, aborts ? MP_OP_ABORT : MP_OP_CLOSE);
@@ -267,7 +266,7 @@ static void complete_locked(mp_turn *turn, mp_slot *slot, enum mp_op_kind kind, 
 /* Tell the program, with no lock held. */
 static void tell(mantis_pool *pool, enum mp_op_kind kind, void *native, const mantis_error *error,
                  int64_t took_ns) {
-    const mantis_hooks *hooks = &pool->hooks;
+    const mantis_hooks *hooks = pool->hooks;
     if (kind == MP_OP_OPEN && !error && hooks->on_open) hooks->on_open(hooks->arg, native, took_ns);
     if (kind == MP_OP_OPEN && error && hooks->on_open_failed)
         hooks->on_open_failed(hooks->arg, error->text);
@@ -288,8 +287,8 @@ mantis_status mp_supply_complete(mp_slot *slot, void *native, const mantis_error
     mp_turn_end(&turn);
     mp_hints_of_thread()->calling_out++;
     tell(pool, kind, native, error, took_ns);
-    if ((kind == MP_OP_CLOSE || kind == MP_OP_ABORT) && pool->hooks.on_close)
-        pool->hooks.on_close(pool->hooks.arg, reason);
+    if ((kind == MP_OP_CLOSE || kind == MP_OP_ABORT) && pool->hooks->on_close)
+        pool->hooks->on_close(pool->hooks->arg, reason);
     mp_hints_of_thread()->calling_out--;
     mp_pool_leave(pool);
     return MANTIS_OK;

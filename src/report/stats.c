@@ -23,10 +23,29 @@ static void read_slots(mantis_pool *pool, mantis_pool_stats *out) {
     out->granted = generations - pool->granted_base;
 }
 
+static void read_counts(const mp_counts *counts, mantis_pool_stats *out) {
+    *out = (mantis_pool_stats){.timed_out = counts->timed_out,
+                               .cancelled = counts->cancelled,
+                               .failed = counts->failed,
+                               .waited = counts->waited,
+                               .handed_off = counts->handed_off,
+                               .wait_sum_ns = counts->wait_sum_ns,
+                               .opened = counts->opened,
+                               .open_failed = counts->open_failed,
+                               .checked = counts->checked,
+                               .check_failed = counts->check_failed,
+                               .was_reset = counts->was_reset,
+                               .leaked = counts->leaked};
+    for (int i = 0; i < MANTIS_CLOSE_POOL; i++) {
+        (&out->closed_idle)[i] = counts->closed[i]; /* they stand in the enum's order */
+        out->closed_conns += counts->closed[i];
+    }
+}
+
 static void read_locked(const mp_turn *turn, mantis_pool_stats *out) {
     mantis_pool *pool = turn->pool;
     const mp_waiter *first = mp_waitq_first(&pool->queue);
-    *out = pool->counts;
+    read_counts(&pool->counts, out);
     out->since_ns = pool->opened_ns;
     out->now_ns = turn->now_ns;
     out->refused = mp_load_relaxed(&pool->refused);
