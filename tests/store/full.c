@@ -21,15 +21,27 @@ static bool write_text(const char *path, const char *text) {
     return is_written;
 }
 
+/* What is mounted below path shows in this namespace alone. Behind a changed root "/" is no mount
+ * point: then one above path is. */
+static bool keep_mounts_private(const char *path) {
+    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0) return true;
+    char above[FRESH_PATH_MAX];
+    snprintf(above, sizeof above, "%s", path);
+    for (char *end; (end = strrchr(above, '/')) && end != above;) {
+        *end = 0;
+        if (mount(NULL, above, NULL, MS_REC | MS_PRIVATE, NULL) == 0) return true;
+    }
+    return false;
+}
+
 /* As root a namespace of mounts is enough; others need one of users, too. */
 static bool enter_namespace(void) {
-    if (unshare(CLONE_NEWNS) == 0) return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+    if (unshare(CLONE_NEWNS) == 0) return keep_mounts_private(disk);
     char map[32];
     snprintf(map, sizeof map, "0 %u 1", (unsigned)getuid());
     if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return false;
     write_text("/proc/self/setgroups", "deny");
-    return write_text("/proc/self/uid_map", map) &&
-           mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+    return write_text("/proc/self/uid_map", map) && keep_mounts_private(disk);
 }
 
 /* A disk of that size, or skip the test. */
