@@ -345,12 +345,12 @@ static void advance(sim_pool *pool) {
     if (world->depth > 0) return; /* what a hook does takes no time */
     uint64_t kind = sim_below(1000);
     int64_t length_ns;
-    if (kind < 600) length_ns = sim_between(1, 2 * MP_NS_PER_MS);
-    else if (kind < 900) length_ns = sim_between(1, 100 * MP_NS_PER_MS);
+    if (kind < 850) length_ns = sim_between(1, 2 * MP_NS_PER_MS);
+    else if (kind < 960) length_ns = sim_between(1, 100 * MP_NS_PER_MS);
     else if (kind < 990) length_ns = sim_between(1, 2 * MP_NS_PER_S);
     else if (kind < 998) length_ns = sim_between(1, 30 * MP_NS_PER_S);
     else length_ns = sim_between(60, 172800) * MP_NS_PER_S; /* stopped, or the machine slept */
-    if (kind < 500 && pool->due_ns > world->now_ns && pool->due_ns < world->now_ns + MP_NS_PER_S)
+    if (kind < 100 && pool->due_ns > world->now_ns && pool->due_ns < world->now_ns + MP_NS_PER_S)
         length_ns = pool->due_ns - world->now_ns;
     world->now_ns += length_ns;
     sim_log("advance", 0, 0, length_ns);

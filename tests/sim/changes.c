@@ -178,8 +178,9 @@ static void reopen_mailbox(sim_pool *pool) {
 
 void sim_change(uint32_t which) {
     static void (*const changes[SIM_CHANGES])(sim_pool * pool) = {
-        change_backend, change_backend, change_backend, resize,     resize_limit, set,
-        set_wrongly,    set_dsn,        pause_pool,     sim_resume, evict,        reopen_mailbox,
+        change_backend, change_backend, resize,     resize_limit, set,
+        set_wrongly,    reopen_mailbox, set_dsn,    pause_pool,   evict,
+        sim_resume,     sim_resume,     sim_resume, sim_resume,
     };
     sim *world = sim_world;
     sim_pool *pool = sim_random_pool(world);

@@ -237,7 +237,7 @@ void sim_ask(sim_pool *pool);
 void sim_tend(sim_pool *pool);
 void sim_resume(sim_pool *pool);
 void sim_change(uint32_t which); /* one of the operators' operations */
-#define SIM_CHANGES 12
+#define SIM_CHANGES 14
 
 /* checks.c */
 void sim_check_touched(sim *world);
