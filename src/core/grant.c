@@ -133,7 +133,7 @@ static mantis_close_reason why_close_locked(mp_turn *turn, const mp_slot *slot) 
     mantis_pool *pool = turn->pool;
     if (pool->is_closed) return MANTIS_CLOSE_POOL;
     if (slot->epoch != pool->epoch) return MANTIS_CLOSE_EVICTED;
-    if (mp_supply_is_above(turn)) return MANTIS_CLOSE_IDLE;
+    if (mp_supply_room(turn) < 0) return MANTIS_CLOSE_IDLE;
     if (pool->debt > 0 || mp_limit_is_over(pool->limits, pool->limit_count)) {
         pool->debt = 0;
         return MANTIS_CLOSE_LIMIT;

@@ -77,7 +77,7 @@ static mantis_close_reason why_close_locked(keeper_pass *pass, const mp_slot *sl
     const mantis_pool *pool = pass->pool;
     int64_t idle_ns = mp_clock_ns_of_ms(pool->settings.idle_timeout_ms);
     bool is_above_min = mp_pool_live(pool) > (uint64_t)pool->settings.conns_min;
-    if (mp_supply_is_above(&pass->turn)) return MANTIS_CLOSE_IDLE;
+    if (mp_supply_room(&pass->turn) < 0) return MANTIS_CLOSE_IDLE;
     if (pass->kept_ns >= slot->retire_at_ns && mp_supply_may_retire_locked(&pass->turn))
         return MANTIS_CLOSE_LIFETIME;
     if (is_above_min && pass->kept_ns - slot->seen_ns >= idle_ns) return MANTIS_CLOSE_IDLE;

@@ -116,7 +116,7 @@ void mp_turn_end(mp_turn *turn) {
     if (turn->wants_token) mp_limit_evict_sibling(pool->limits, pool->limit_count);
     if (turn->is_patient) mp_limit_charge(pool->limits, pool->limit_count);
     if (turn->poke_ns) mp_ticker_poke(&mp_keeper, &pool->tick, turn->poke_ns);
-    if (!pool->hooks->on_timeout) return;
+    if (turn->timed_out == 0 || !pool->hooks->on_timeout) return;
     mp_hints_of_thread()->calling_out++;
     for (uint32_t i = 0; i < turn->timed_out; i++)
         pool->hooks->on_timeout(pool->hooks->arg, turn->waited_ns);
@@ -386,7 +386,7 @@ static void apply_locked(mp_turn *turn, const mp_settings *settings) {
     mp_store_relaxed(&pool->memory_max_bytes, settings->conn_memory_max);
     MP_SLOTS_EACH(&pool->slots, slot) {
         bool is_cleared = slot->is_suspect && settings->check_after_idle_ms < 0;
-        if (mp_supply_is_above(turn)) mp_grant_sweep_slot_locked(turn, slot, MANTIS_CLOSE_IDLE);
+        if (mp_supply_room(turn) < 0) mp_grant_sweep_slot_locked(turn, slot, MANTIS_CLOSE_IDLE);
         if (!is_cleared || !mp_grant_hold(slot)) continue;
         slot->is_suspect = false;
         mp_grant_settle_locked(turn, slot);

@@ -233,8 +233,9 @@ mantis_status mp_supply_complete(mp_slot *slot, void *native, const mantis_error
  * the lock. */
 uint32_t mp_supply_max(const mantis_pool *pool, int64_t now_ns);
 
-/* Are there more than that, without those that are on their way out? Under the lock. */
-bool mp_supply_is_above(const mp_turn *turn);
+/* How many more that would be, not counting those that are on their way out; negative: there are too
+ * many. Under the lock. */
+int64_t mp_supply_room(const mp_turn *turn);
 
 /* The parameters that a slot was opened with. Under the lock, or by who holds the slot. */
 mp_place *mp_supply_place(const mantis_pool *pool, const mp_slot *slot);

@@ -19,15 +19,15 @@ uint32_t mp_supply_max(const mantis_pool *pool, int64_t now_ns) {
     return max < MP_SLOTS_MAX ? (uint32_t)max : MP_SLOTS_MAX;
 }
 
-bool mp_supply_is_above(const mp_turn *turn) {
-    const mantis_pool *pool = turn->pool;
-    return mp_load_relaxed(&pool->total) - pool->closing > mp_supply_max(pool, turn->now_ns);
+int64_t mp_supply_room(const mp_turn *turn) {
+    int64_t staying = (int64_t)mp_load_relaxed(&turn->pool->total) - turn->pool->closing;
+    return (int64_t)mp_supply_max(turn->pool, turn->now_ns) - staying;
 }
 
 bool mp_supply_may_retire_locked(mp_turn *turn) {
     mantis_pool *pool = turn->pool;
     bool is_above_min = mp_pool_live(pool) > (uint64_t)pool->settings.conns_min;
-    bool can_replace = mp_load_relaxed(&pool->total) < mp_supply_max(pool, turn->now_ns);
+    bool can_replace = pool->opening > 0 || mp_supply_room(turn) > 0;
     pool->is_replacing = !is_above_min && can_replace;
     return !pool->is_replacing;
 }
