@@ -218,12 +218,16 @@ TEST(t3_a_replacement_is_opened_before_the_old_one_goes) {
     config.lifetime_ms = 10000;
     mantis_pool *pool = pool_open(&config);
     run_for(pool, SECOND);
+    backend.holds[OP_OPEN] = true; /* each open takes 300 ms from here on */
     for (int i = 0; i < 600; i++) {
         run_for(pool, 100 * MS);
         mantis_pool_stats stats = stats_of(pool);
         check(stats.idle + stats.busy >= 3);
+        if (i % 3 == 0) complete_all(true);
     }
     check(stats_of(pool).closed_lifetime >= 12);
+    complete_all(true);
+    backend.holds[OP_OPEN] = false;
     pool_close(&pool);
 }
 

@@ -100,6 +100,8 @@ static void note_open_failed(sim_op *op) {
     pool->has_failed = true;
     pool->successes = 0;
     pool->failures++;
+    if (pool->backoff_ms < pool->config.backoff_max_ms || op->is_prober)
+        pool->backoff_ms = pool->config.backoff_max_ms;
     pool->probers = 0; /* what was under way before this failure is no prober */
     for (uint32_t i = 0; i < sim_world->under_way_count; i++)
         if (sim_world->under_way[i].start->pool == pool) sim_world->under_way[i].is_prober = false;

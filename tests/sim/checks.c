@@ -123,9 +123,8 @@ void sim_check_backoff(sim_pool *pool) {
     if (stats.opening + stats.checking + stats.resetting > 0) return;
     if (!must_open(sim_world, pool, &stats)) return;
     int64_t pause_ns = pool->due_ns - sim_world->now_ns;
-    int64_t most_ms = pool->config.backoff_max_ms > pool->config.backoff_min_ms
-                          ? pool->config.backoff_max_ms
-                          : pool->config.backoff_min_ms;
+    int64_t most_ms = pool->backoff_ms; /* as it was when it failed */
+    if (most_ms < pool->config.backoff_max_ms) most_ms = pool->config.backoff_max_ms;
     sim_check(pause_ns <= most_ms * MP_NS_PER_MS * 2, "backs off for %" PRId64 " ms",
               pause_ns / MP_NS_PER_MS);
 }

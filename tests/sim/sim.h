@@ -117,10 +117,10 @@ struct sim_pool {
 
     /* the backend's view of its opens */
     bool has_failed;
-    uint32_t failures, successes; /* in a row: failures, and successes after the last of them */
-    uint32_t probers;             /* opens under way that began after the last failure */
-    int64_t failed_at_ns;
-    uint32_t decided;   /* opens still to begin that were decided on before that */
+    uint32_t failures, successes;     /* in a row: failures, and successes after the last of them */
+    uint32_t probers;                 /* opens under way that began after the last failure */
+    int64_t failed_at_ns, backoff_ms; /* the latter: the longest pause, as set at that time */
+    uint32_t decided;                 /* opens still to begin that were decided on before that */
     uint64_t premature; /* closes of connections that were neither old nor idle for long */
     int64_t stalled_ns; /* how long it stood still: nobody tended it when it was due */
 
