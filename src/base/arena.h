@@ -1,5 +1,5 @@
-/* Memory that is never given back, cut from blocks: without a heap's own words beside each piece, and
- * what it leaves out to align them. No thread-safety of its own. */
+/* Memory that is never given back, cut from blocks: without a heap's own words beside each piece,
+ * and what it leaves out to align them. No thread-safety of its own. */
 #ifndef MP_BASE_ARENA_H
 #define MP_BASE_ARENA_H
 

@@ -47,7 +47,8 @@ typedef struct mp_place {
     char dsn[];
 } mp_place;
 
-/* What a pool counts under its lock. Granted is not among them: it is the sum of the generations. */
+/* What a pool counts under its lock. Granted is not among them: it is the sum of the
+ * generations. */
 typedef struct mp_counts {
     uint64_t timed_out, cancelled, failed, waited, handed_off;
     int64_t wait_sum_ns;
@@ -233,8 +234,8 @@ mantis_status mp_supply_complete(mp_slot *slot, void *native, const mantis_error
  * the lock. */
 uint32_t mp_supply_max(const mantis_pool *pool, int64_t now_ns);
 
-/* How many more that would be, not counting those that are on their way out; negative: there are too
- * many. Under the lock. */
+/* How many more that would be, not counting those that are on their way out; negative: there are
+ * too many. Under the lock. */
 int64_t mp_supply_room(const mp_turn *turn);
 
 /* The parameters that a slot was opened with. Under the lock, or by who holds the slot. */
