@@ -111,6 +111,25 @@ TEST(s2_after_a_shrink_only_borrowed_ones_are_above_the_maximum) {
     pool_close(&pool);
 }
 
+TEST(s2_a_shrink_closes_the_surplus_and_no_more_however_long_the_closes_take) {
+    mantis_pool_config config = fake_config(6, 6);
+    mantis_pool *pool = pool_open(&config);
+    run_for(pool, SECOND);
+    backend.holds[OP_CLOSE] = true;
+    check_equal(mantis_pool_resize(pool, 0, 4, NULL), MANTIS_OK);
+    for (int i = 0; i < 5; i++) {
+        mantis_conn conn = take(pool);
+        mantis_conn_release_as(&conn, i % 2 ? MANTIS_RELEASE_CLEAN : MANTIS_RELEASE_UNUSED);
+        run_for(pool, 2 * SECOND);
+        check_equal(stats_of(pool).closing, 2);
+        check_equal(stats_of(pool).idle, 4);
+    }
+    backend.holds[OP_CLOSE] = false;
+    complete_all(true);
+    check_equal(stats_of(pool).total, 4);
+    pool_close(&pool);
+}
+
 TEST(s2_a_shared_limit_holds_over_all_its_pools) {
     mantis_limit *limit = NULL;
     check_equal(mantis_limit_open(&limit, "database", 3, NULL), MANTIS_OK);

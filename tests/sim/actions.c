@@ -292,7 +292,8 @@ static void check_stall(const sim_pool *pool, const mantis_pool_stats *before, u
     mantis_pool_stats stats = {0};
     mantis_pool_get_stats(pool->pool, &stats);
     uint32_t most = before->total > stats.total ? before->total : stats.total;
-    if (pool->config.conns_max >= 0 && most > pool->config.conns_max) return; /* a surplus goes */
+    bool is_above = pool->config.conns_max >= 0 && most > pool->config.conns_max;
+    if (is_above || pool->config.reserve > 0) return; /* a surplus goes */
     uint64_t others = (stats.closed_conns - stats.closed_idle - stats.closed_lifetime) -
                       (before->closed_conns - before->closed_idle - before->closed_lifetime);
     sim_check(premature <= others,
