@@ -36,6 +36,7 @@ int64_t mantis_histogram_quantile_ns(const mantis_histogram *histogram, double s
     for (uint32_t i = 0; i < MANTIS_HISTOGRAM_BUCKETS; i++) {
         below += histogram->buckets[i];
         if (below == 0 || (double)below < rank) continue;
+        if (i == MANTIS_HISTOGRAM_BUCKETS - 1) break; /* it has no end */
         int64_t middle = (mantis_histogram_floor_ns(i) + mantis_histogram_floor_ns(i + 1)) / 2;
         return middle < histogram->max_ns ? middle : histogram->max_ns;
     }
