@@ -12,6 +12,9 @@
 
 #define MP_CACHE_LINE 64
 
+/* A handle of 16 bytes is written and read as two words: core/conn.c. */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first half of a word comes first");
+
 #ifdef MP_EXPLORE
 void mp_explore_step(void); /* tests/explore: choose who runs next */
 #define MP_STEP() mp_explore_step()
