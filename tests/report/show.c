@@ -32,8 +32,11 @@ static char *report(size_t (*write)(mantis_pool *pool, char *out, size_t size), 
 }
 
 int main(void) {
-    mantis_pool_config config = {
-        .connector = &nothing, .name = "a \"quoted\" name\n", .conns_min = 2, .conns_max = 3};
+    mantis_pool_config config = {.connector = &nothing,
+                                 .name = "a \"quoted\" name\n",
+                                 .conns_min = 2,
+                                 .conns_max = 3,
+                                 .keeper = MANTIS_KEEPER_CALLER}; /* nothing moves by itself */
     mantis_pool *pool = NULL;
     mantis_conn conn = {0}, held = {0};
     mantis_error error = {0};
@@ -44,6 +47,8 @@ int main(void) {
     }
     if (status == MANTIS_OK)
         status = mantis_pool_acquire(pool, mantis_deadline_ms(10000), &held, &error);
+    int64_t due_ns = 0;
+    if (status == MANTIS_OK) status = mantis_pool_tend(pool, mantis_now_ns(), &due_ns);
     if (status != MANTIS_OK) {
         (void)fprintf(stderr, "show: %s\n", error.text);
         return 1;
