@@ -24,6 +24,9 @@ extern "C" {
 
 /* ---- deadlines ---- */
 
+/* A deadline is a moment, never a length: a small number such as 250 lies in the past, and
+ * mantis_deadline_ms(250) is what was meant. 0 is MANTIS_DEADLINE_DEFAULT and not "do not wait":
+ * mantis_pool_close(&pool, 0) may wait for acquire_timeout_ms. */
 #define MANTIS_DEADLINE_DEFAULT INT64_C(0) /* the pool's acquire_timeout_ms from now */
 #define MANTIS_DEADLINE_NONE INT64_MAX     /* wait without an end */
 #define MANTIS_UNLIMITED (-1)              /* in a config: no limit, or never */
@@ -71,7 +74,8 @@ typedef enum mantis_log_level {
 } mantis_log_level;
 
 /* Called on the thread where the thing happened, with no lock held: a hook may call the pool, also
- * close it. All may be NULL. They must outlive the pool. */
+ * close it. All may be NULL. The functions and arg must stay valid until the pool's last connection
+ * is back, also after a mantis_pool_close() that answered TIMEOUT. */
 typedef struct mantis_hooks {
     void (*on_open)(void *arg, void *native, int64_t took_ns);
     void (*on_open_failed)(void *arg, const char *cause);
@@ -93,7 +97,7 @@ typedef struct mantis_pool_config {
     void *place;                       /* for connector->start, or the place itself without one */
     const char *name;                  /* for messages; NULL is "pool" */
 
-    /* each is described once, in src/core/settings.def */
+    /* each is described in docs/configuration.md */
     int64_t conns_min;
     int64_t conns_max;
     int64_t reserve;
@@ -121,7 +125,8 @@ typedef struct mantis_pool_config {
     uint64_t seed; /* of the jitter; 0: from the operating system */
 } mantis_pool_config;
 
-/* Open a pool. Connections are opened in the background: see mantis_pool_wait_warm().
+/* Open a pool. Connections are opened in the background, so OK does not say that the backend is
+ * there: see mantis_pool_wait_warm().
  * Owner   the caller, until mantis_pool_close().
  * Blocks  as long as connector->start does.
  * Errors  INVALID NOMEM, and whatever connector->start answers */
@@ -137,6 +142,7 @@ MANTIS_API mantis_status mantis_pool_open(mantis_pool **out, const mantis_pool_c
 MANTIS_API mantis_status mantis_pool_close(mantis_pool **pool, int64_t deadline_ns);
 
 /* Wait until count connections are open (idle or borrowed), or conns_min of them if count is 0.
+ * Opens nothing itself: a count above conns_min is reached only if requests need so many.
  * Blocks  until deadline_ns at most.
  * Errors  TIMEOUT (its text has the last cause) CLOSED FORKED */
 MANTIS_API mantis_status mantis_pool_wait_warm(mantis_pool *pool, uint32_t count,
@@ -153,13 +159,14 @@ MANTIS_API mantis_status mantis_pool_wait_idle(mantis_pool *pool, int64_t deadli
 /* Borrow a connection, waiting at most until the deadline.
  * Owner   the caller borrows *out until mantis_conn_release().
  * Blocks  until deadline_ns at most.
- * Errors  TIMEOUT EXHAUSTED CLOSED CONNECT_FAILED PAUSED FORKED */
+ * Errors  TIMEOUT EXHAUSTED CLOSED CONNECT_FAILED PAUSED FORKED INVALID (pool or out is NULL) */
 MANTIS_API mantis_status mantis_pool_acquire(mantis_pool *pool, int64_t deadline_ns,
                                              mantis_conn *out, mantis_error *error);
 
-/* Borrow a connection that is free right now. Never waits, never overtakes one who waits.
+/* Borrow a connection that is open and free right now. Never waits, never overtakes one who waits,
+ * and never starts an open: a pool that is only tried needs conns_min of 1 or more.
  * Owner   the caller borrows *out until mantis_conn_release().
- * Errors  EXHAUSTED CLOSED PAUSED FORKED */
+ * Errors  EXHAUSTED CLOSED PAUSED FORKED INVALID (pool or out is NULL) */
 MANTIS_API mantis_status mantis_pool_try_acquire(mantis_pool *pool, mantis_conn *out,
                                                  mantis_error *error);
 
@@ -180,7 +187,8 @@ typedef struct mantis_waiter {
  * mantis_mailbox_drain().
  * Owner   *waiter belongs to the pool until its outcome, and must stay where it is.
  * Threads the mailbox's own.
- * Errors  EXHAUSTED CLOSED PAUSED FORKED INVALID: there will be no outcome. */
+ * Errors  EXHAUSTED CLOSED CONNECT_FAILED PAUSED FORKED, INVALID (pool, waiter or its mailbox is
+ *         NULL): there will be no outcome. */
 MANTIS_API mantis_status mantis_pool_acquire_async(mantis_pool *pool, int64_t deadline_ns,
                                                    mantis_waiter *waiter, mantis_error *error);
 
@@ -223,7 +231,8 @@ MANTIS_API mantis_status mantis_conn_native(mantis_conn conn, void **native, man
  * Errors  STALE CLOSED FORKED */
 MANTIS_API mantis_status mantis_conn_tag(mantis_conn conn, const char *tag);
 
-/* Say that this thread no longer holds it: for a program that hands a connection to another thread.
+/* Say that this thread no longer holds it: for a program that hands a connection to another
+ * thread, to be called before it does.
  * Until then a thread that holds every connection of a pool and asks for one more is answered
  * EXHAUSTED at once, since it would wait for itself.
  * Threads the holder's.
@@ -354,7 +363,8 @@ MANTIS_API mantis_status mantis_limit_close(mantis_limit **limit);
 
 /* What a pool did since it was opened, and how it stands. Taken in one pass: each slot is read
  * once, total is the sum of the states, and
- * attempts = granted + timed_out + cancelled + refused + failed + waiting. */
+ * attempts = granted + timed_out + cancelled + refused + failed + waiting. Each figure is described
+ * in docs/figures.md. */
 typedef struct mantis_pool_stats {
     /* how it stands */
     uint32_t total, idle, busy, opening, checking, resetting, closing;

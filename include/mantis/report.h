@@ -1,5 +1,5 @@
-/* A pool's figures as text and JSON, for people and programs. The fields, with their units and
- * meaning, stand once in src/report/figures.def. */
+/* A pool's figures as text and JSON, for people and programs. The fields are described in
+ * docs/figures.md, with their units and meaning. */
 #ifndef MANTIS_REPORT_H
 #define MANTIS_REPORT_H
 

@@ -26,7 +26,7 @@ extern "C" {
     X(CONNECT_FAILED, 5, "the backend could not be reached or refused the connection")             \
     X(INVALID, 6, "an argument is out of its range")                                               \
     X(STALE, 7, "the handle is old: its connection was released, or its operation is over")        \
-    X(BUSY, 8, "another thread is using this connection")                                          \
+    X(BUSY, 8, "something still uses it, and it stays open")                                       \
     X(PAUSED, 9, "the pool is paused")                                                             \
     X(FORKED, 10, "the handle belongs to the parent process")                                      \
     X(NOT_FOUND, 11, "there is no such key")                                                       \

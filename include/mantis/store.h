@@ -36,7 +36,7 @@ typedef struct mantis_value {
  * Threads any. */
 MANTIS_API void mantis_value_free(mantis_value *value);
 
-/* One write of a batch. */
+/* One write, of a batch or for mantis_conn_set_with(). */
 typedef struct mantis_write {
     const void *key;
     size_t key_size;
@@ -68,7 +68,7 @@ typedef bool (*mantis_on_entry)(const mantis_entry *entry, void *arg);
 MANTIS_API mantis_status mantis_conn_set(mantis_conn conn, const void *key, size_t key_size,
                                          const void *value, size_t value_size, mantis_error *error);
 
-/* As mantis_conn_set(), and says how durable.
+/* As mantis_conn_set(), and says how durable. A write whose value is NULL deletes the key.
  * Threads the connection's holder.    Blocks for a write.
  * Errors  as mantis_conn_set() */
 MANTIS_API mantis_status mantis_conn_set_with(mantis_conn conn, const mantis_write *write,
@@ -137,8 +137,9 @@ typedef struct mantis_kv {
 /* ---- libmantispool-store ---- */
 
 /* The connector of the embedded store. DSN: `mantis:DIR?sync=interval|group` (default
- * `mantis:mantis-data`, interval), or `mantis::memory:` (gone with its pool). The native connection
- * is a mantis_store *. */
+ * `mantis:mantis-data`, interval), or `mantis::memory:` (gone with its pool). Within one process
+ * any number of pools may open the same directory, each with its own sync=: they share one store.
+ * Each `mantis::memory:` pool has a store of its own. The native connection is a mantis_store *. */
 MANTIS_API extern const mantis_connector mantis_embedded;
 
 /* A handle on one store, as mantis_conn_native() gives it for a `mantis:` connection. */

@@ -89,7 +89,7 @@ int mp_kv_run_batch(mantis_pool *pool, FILE *in) {
     else if (status != MANTIS_OK)
         (void)fprintf(stderr, "mantispool kv batch: %s; nothing was applied\n",
                       error.text[0] ? error.text : mantis_status_text(status));
-    else (void)printf("applied %zu writes\n", batch.count);
+    else (void)printf("applied %zu %s\n", batch.count, batch.count == 1 ? "write" : "writes");
     free_batch(&batch);
     return status == MANTIS_OK ? MP_EXIT_OK : MP_EXIT_FAILED;
 }
