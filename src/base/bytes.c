@@ -7,13 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-void mp_text_add(mp_text *text, const char *format, ...) {
+void mp_text_add_list(mp_text *text, const char *format, va_list args) {
     size_t room = text->length < text->size ? text->size - text->length : 0;
+    int wanted = vsnprintf(room ? text->data + text->length : NULL, room, format, args);
+    if (wanted > 0) text->length += (size_t)wanted;
+}
+
+void mp_text_add(mp_text *text, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    int wanted = vsnprintf(room ? text->data + text->length : NULL, room, format, args);
+    mp_text_add_list(text, format, args);
     va_end(args);
-    if (wanted > 0) text->length += (size_t)wanted;
 }
 
 void mp_text_add_time(mp_text *text, int64_t ns) {

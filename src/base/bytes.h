@@ -16,6 +16,10 @@ typedef struct mp_text {
 /* Append, as printf does. */
 __attribute__((format(printf, 2, 3))) void mp_text_add(mp_text *text, const char *format, ...);
 
+/* The same with the arguments as a list. */
+__attribute__((format(printf, 2, 0))) void mp_text_add_list(mp_text *text, const char *format,
+                                                            va_list args);
+
 /* A length of time for a person: "250 ms", "12.4 s", "850 ns". */
 void mp_text_add_time(mp_text *text, int64_t ns);
 

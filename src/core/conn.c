@@ -146,6 +146,7 @@ static mantis_status acquire_slow(mantis_pool *pool, uint32_t id, int64_t deadli
     mantis_waiter waiter = {.mailbox = &mailbox};
     mp_waiter *inner = mp_waiter_of(&waiter);
     status = enqueue(pool, deadline_ns, &waiter, true);
+    mp_op_start_later();
     if (status == MANTIS_OK && mp_mailbox_wait(&mailbox, inner->deadline_ns)) {
         mp_mailbox_remove(&mailbox, inner);
         status = waiter.status;
@@ -178,7 +179,8 @@ static inline __attribute__((always_inline)) mantis_status take(mantis_pool *poo
     mp_hints *hints = mp_hints_of_thread();
     mp_hint_set *set = mp_slots_hints(hints, pool);
     if (mp_unlikely((mp_load_relaxed(&pool->attention) & MP_ATTENTION_NO_TAKING) != 0 ||
-                    set->pool_id != id || !set->last || hints->home != 0 || pool->is_broken))
+                    set->pool_id != id || !set->last || hints->home != 0 || hints->tid == 0 ||
+                    pool->is_broken))
         return take_longer(pool, id, deadline_ns, out, error, NULL);
     mp_slot *slot = set->last;
     uint64_t word = mp_load_relaxed(&slot->word), generation = mp_slot_generation(word) + 1;

@@ -64,7 +64,9 @@ static mantis_status why_not_wait_locked(const mp_turn *turn, const mp_waiter *w
     if (pool->is_paused && pool->pause_fails) return MANTIS_PAUSED;
     if (pool->queue.count >= (max < 0 ? MP_ATTENTION_WAITERS : (uint32_t)max))
         return MANTIS_EXHAUSTED;
-    if (pool->settings.fail_fast && pool->failures > 0 && mp_pool_live(pool) == 0)
+    /* Once the pause is over somebody has to wait, or nobody would ever try again. */
+    bool is_trying = pool->opening > 0 || turn->now_ns < pool->retry_at_ns;
+    if (pool->settings.fail_fast && pool->failures && is_trying && mp_pool_live(pool) == 0)
         return MANTIS_CONNECT_FAILED;
     if (waiter->is_blocking && mp_holders_has_all_locked(turn, waiter->tid))
         return MANTIS_EXHAUSTED;
@@ -82,6 +84,7 @@ mantis_status mp_grant_enqueue_locked(mp_turn *turn, mp_waiter *waiter) {
     if (status != MANTIS_OK) return status;
     mp_waitq_push(&pool->queue, waiter);
     mp_store_relaxed(&waiter->state, MP_WAITER_QUEUED);
+    if (pool->settings.reserve && outer->ahead == 0) turn->poke_ns = turn->now_ns; /* plans it */
     mp_add_seq_cst(&pool->attention, 1); /* C8: before it looks for a free slot again */
     return MANTIS_OK;
 }
@@ -108,7 +111,6 @@ static void lend_locked(mp_turn *turn, mp_slot *slot, mp_waiter *waiter) {
     mantis_waiter *outer = mp_waiter_public(waiter);
     uint64_t generation = mp_slot_generation(mp_load_relaxed(&slot->word)) + 1; /* C2 */
     slot->u.list.watch = NULL;
-    mp_store_relaxed(&slot->tag, NULL);
     mp_store_relaxed(&slot->sample_ns, generation % MP_SAMPLE_EVERY == 0 ? turn->now_ns : 0);
     mp_store_release(&slot->holder, mp_slot_holder(generation, waiter->tid));
     if (waiter->home) mp_grant_set_home(turn->pool, slot, waiter->home);
@@ -145,6 +147,7 @@ static mantis_close_reason why_close_locked(mp_turn *turn, const mp_slot *slot) 
 
 void mp_grant_settle_locked(mp_turn *turn, mp_slot *slot) {
     mantis_pool *pool = turn->pool;
+    mp_store_relaxed(&slot->tag, NULL); /* the last borrower's, or the connector's memo */
     mantis_close_reason reason = why_close_locked(turn, slot);
     if (reason) {
         mp_supply_close_locked(turn, slot, reason, false);

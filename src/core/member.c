@@ -7,7 +7,8 @@ static mantis_pool *pool_of(mp_member *member) {
 
 /* Is it still the pool that was entered, and open? Under its lock. */
 static bool is_open(const mantis_pool *pool, uint32_t who) {
-    return who != 0 && mp_load_relaxed(&pool->id) == who && !pool->is_closed;
+    bool is_forked = mp_load_relaxed(&pool->attention) & MP_ATTENTION_FORKED;
+    return who != 0 && mp_load_relaxed(&pool->id) == who && !pool->is_closed && !is_forked;
 }
 
 static uint32_t enter(mp_member *member) {

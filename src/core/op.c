@@ -20,17 +20,18 @@ static void start(mp_slot *slot) {
     else if (home == 0 || !mp_mailbox_post_op(home, slot)) mp_op_run(&slot->u.task);
 }
 
+void mp_op_start_later(void) {
+    mp_tasks *later = &mp_hints_of_thread()->later;
+    for (mp_task *task; (task = mp_tasks_pop(later));)
+        start(mp_container_of(task, mp_slot, u.task));
+}
+
 /* A connector that completes at once may start the next operation from within this one: beyond some
  * depth that is left to a caller further up, so that a pool of any size needs little stack. */
 void mp_op_start_all(mp_tasks *ops) {
     mp_hints *hints = mp_hints_of_thread();
-    for (mp_task *task; (task = mp_tasks_pop(ops));) {
-        if (hints->calling_out >= DEPTH_MAX) mp_tasks_push(&hints->later, task);
-        else start(mp_container_of(task, mp_slot, u.task));
-    }
-    if (hints->calling_out >= DEPTH_MAX) return;
-    for (mp_task *task; (task = mp_tasks_pop(&hints->later));)
-        start(mp_container_of(task, mp_slot, u.task));
+    for (mp_task *task; (task = mp_tasks_pop(ops));) mp_tasks_push(&hints->later, task);
+    if (hints->calling_out < DEPTH_MAX) mp_op_start_later();
 }
 
 void mp_op_run(mp_task *task) {
@@ -45,10 +46,7 @@ void mp_op_run(mp_task *task) {
     mp_hints_of_thread()->calling_out++;
     switch (kind) {
     case MP_OP_OPEN: connector->open(place, op); break;
-    case MP_OP_CHECK:
-        if (connector->check) connector->check(place, native, op);
-        else mantis_op_done(op, NULL);
-        break;
+    case MP_OP_CHECK: connector->check(place, native, op); break;
     case MP_OP_RESET: connector->reset(place, native, op); break;
     case MP_OP_ABORT: connector->abort(place, native, op); break;
     case MP_OP_CLOSE: connector->close(place, native, op); break;
@@ -77,7 +75,7 @@ mantis_status mantis_op_failed(mantis_op *op, const char *cause) {
 }
 
 mantis_status mantis_op_failed_with(mantis_op *op, const mantis_error *error) {
-    return mp_supply_complete(slot_of(op), NULL, error);
+    return error ? mp_supply_complete(slot_of(op), NULL, error) : mantis_op_failed(op, NULL);
 }
 
 int64_t mantis_op_deadline(const mantis_op *op) { return slot_of(op)->u.task.due_ns; }

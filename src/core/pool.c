@@ -6,7 +6,6 @@
 #include "core/registry.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,23 +48,18 @@ mantis_status mp_pool_enter(mantis_pool *pool, uint32_t id, mantis_error *error)
     return mp_error_set(error, MANTIS_CLOSED, "the pool is closed");
 }
 
-/* No call finds a pool by its id any more, once it is closed and empty. True: that is so, and its
- * memory is not yet given back. */
-static bool hide(mantis_pool *pool) {
+/* Once a pool is closed and empty no call finds it by its id any more; the last to be inside gives
+ * its memory back. In one locked step: a thread that stood still before it finds is_freed set, or
+ * another pool that is open. */
+static void finish_if_over(mantis_pool *pool) {
+    bool frees = false;
     mp_lock_acquire(&pool->lock);
-    if (pool->is_closed && mp_load_relaxed(&pool->total) == 0) mp_store_seq_cst(&pool->id, 0);
-    bool is_hidden = mp_load_relaxed(&pool->id) == 0 && !pool->is_freed;
-    mp_lock_release(&pool->lock);
-    return is_hidden;
-}
-
-/* Give the memory of a hidden pool back, if this thread is the last. */
-static void finish(mantis_pool *pool) {
-    mp_ticker_remove(&mp_keeper, &pool->tick);
-    mp_lock_acquire(&pool->lock);
-    /* Who entered before it was hidden is counted; who comes later finds no id and leaves again. */
-    bool frees = !pool->is_freed && mp_load_seq_cst(&pool->inside) == 0;
-    if (frees) pool->is_freed = true;
+    if (pool->is_closed && !pool->is_freed && mp_load_relaxed(&pool->total) == 0) {
+        mp_store_seq_cst(&pool->id, 0);
+        mp_ticker_remove(&mp_keeper, &pool->tick);
+        /* Who entered before is counted; who comes later finds no id and leaves again. */
+        frees = pool->is_freed = mp_load_seq_cst(&pool->inside) == 0;
+    }
     mp_lock_release(&pool->lock);
     if (frees) free_pool(pool);
 }
@@ -77,18 +71,19 @@ void mp_pool_leave(mantis_pool *pool) {
         mp_add_seq_cst(&pool->changed, 1);
         mp_park_wake_all(&pool->changed);
     }
-    bool may_be_over = left == 0 && (mp_load_seq_cst(&pool->attention) & MP_ATTENTION_CLOSED);
-    if (may_be_over && hide(pool)) finish(pool);
+    if (left == 0 && (mp_load_seq_cst(&pool->attention) & MP_ATTENTION_CLOSED))
+        finish_if_over(pool);
 }
 
 void mp_pool_log(mantis_pool *pool, mantis_log_level level, const char *format, ...) {
     if (!pool->hooks->on_log) return;
-    char line[512], said[400];
+    char line[512];
+    mp_text text = {.data = line, .size = sizeof line};
+    mp_text_add(&text, "pool '%.60s': ", pool->name);
     va_list args;
     va_start(args, format);
-    vsnprintf(said, sizeof said, format, args);
+    mp_text_add_list(&text, format, args);
     va_end(args);
-    snprintf(line, sizeof line, "pool '%.60s': %s", pool->name, said);
     pool->hooks->on_log(pool->hooks->arg, level, line);
 }
 
@@ -153,6 +148,8 @@ static mantis_status check_config(const mantis_pool_config *config, mp_settings 
     if (config->clock && config->keeper == MANTIS_KEEPER_THREAD)
         return mp_error_set(error, MANTIS_INVALID,
                             "a clock of one's own needs keeper = MANTIS_KEEPER_CALLER");
+    if (mp_limit_is_repeated(config->limits, MANTIS_LIMITS_MAX))
+        return mp_error_set(error, MANTIS_INVALID, "config.limits names one limit twice");
     return mp_settings_read(settings, config, error);
 }
 
@@ -278,11 +275,10 @@ static bool is_warm(const mantis_pool *pool, uint32_t count) {
 }
 
 static bool is_idle(const mantis_pool *pool, uint32_t count) {
-    (void)count;
-    bool is_busy = false;
+    uint32_t busy = 0;
     MP_SLOTS_EACH(&pool->slots, slot)
-    if (mp_slot_state(mp_load_seq_cst(&slot->word)) == MP_SLOT_BUSY) is_busy = true;
-    return pool->is_closed || !is_busy;
+    busy += mp_slot_state(mp_load_seq_cst(&slot->word)) == MP_SLOT_BUSY;
+    return pool->is_closed || busy <= count;
 }
 
 /* Sleep until the state is reached. Releases of borrowed connections come by the slow path
@@ -300,6 +296,7 @@ static mantis_status wait_until(mantis_pool *pool, is_reached reached, uint32_t 
         is_there = reached(pool, count);
         if (is_there || !is_in_time) break;
         mp_lock_release(&pool->lock);
+        mp_op_start_later();
         is_in_time = mp_park_wait(&pool->changed, seen, deadline_ns);
         mp_lock_acquire(&pool->lock);
     }

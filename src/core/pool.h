@@ -259,6 +259,9 @@ extern mp_crew mp_op_crew; /* the threads of blocking connectors */
  * lock. */
 void mp_op_start_all(mp_tasks *ops);
 
+/* Start what was put off because connectors called each other: before this thread sleeps. */
+void mp_op_start_later(void);
+
 /* Call the connector now, on this thread. Not under the lock. */
 void mp_op_run(mp_task *task);
 

@@ -25,14 +25,10 @@ static struct {
 
 /* ---- pools ---- */
 
-static mantis_pool *pool_of(mp_node *node) {
-    return mp_container_of(node, mantis_pool, registered);
-}
-
 /* A header that has rested and that no thread is inside of, or NULL. */
 static mantis_pool *reuse_locked(void) {
     if (registry.locked.resting_count <= MP_POOLS_RESTING) return NULL;
-    mantis_pool *pool = pool_of(registry.locked.resting.head);
+    mantis_pool *pool = mp_container_of(registry.locked.resting.head, mantis_pool, registered);
     if (mp_load_seq_cst(&pool->inside) != 0) return NULL;
     mp_list_remove(&registry.locked.resting, &pool->registered);
     registry.locked.resting_count--;
@@ -131,7 +127,8 @@ static void after_fork(void) {
 
 static void in_child(void) {
     for (mp_node *node = registry.locked.pools.head; node; node = node->next)
-        mp_or_seq_cst(&pool_of(node)->attention, MP_ATTENTION_FORKED);
+        mp_or_seq_cst(&mp_container_of(node, mantis_pool, registered)->attention,
+                      MP_ATTENTION_FORKED);
     mp_crew_forget(&mp_op_crew);
     mp_ticker_forget(&mp_keeper);
     mp_mailbox_forget_homes();

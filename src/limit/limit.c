@@ -186,6 +186,13 @@ const char *mp_limit_full(const mp_limit_link *links, uint32_t count) {
     return NULL;
 }
 
+bool mp_limit_is_repeated(mantis_limit *const *limits, uint32_t count) {
+    for (uint32_t i = 1; i < count; i++)
+        for (uint32_t j = 0; j < i; j++)
+            if (limits[i] && limits[i] == limits[j]) return true;
+    return false;
+}
+
 void mp_limit_join(mp_limit_link *link, mantis_limit *limit, mp_member *member) {
     *link = (mp_limit_link){.limit = limit, .of = member};
     mp_lock_acquire(&limit->lock);

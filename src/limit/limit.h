@@ -44,6 +44,9 @@ typedef struct mp_limit_link {
     bool has_token;  /* one is reserved for it */
 } mp_limit_link;
 
+/* Does one limit stand twice among count of them, some of which are NULL? */
+bool mp_limit_is_repeated(mantis_limit *const *limits, uint32_t count);
+
 /* Join a limit, and leave all. Not under a member's lock. */
 void mp_limit_join(mp_limit_link *link, mantis_limit *limit, mp_member *member);
 void mp_limit_leave_all(mp_limit_link *links, uint32_t count);

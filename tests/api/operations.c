@@ -323,15 +323,20 @@ TEST(o1_fail_fast_answers_the_cause_at_once) {
     mantis_error error = {0};
     mantis_waiter_explain(&waiter, pool, &error);
     check_contains(error.text, "the backend is down");
+    ask(pool, mailbox, &late, MANTIS_DEADLINE_NONE); /* the pause is over: it is who tries */
+    check(drain_one(mailbox) == &late);
+    check_equal(late.status, MANTIS_CONNECT_FAILED);
+    late = (mantis_waiter){.mailbox = mailbox};
     check_equal(mantis_pool_acquire_async(pool, MANTIS_DEADLINE_NONE, &late, &error),
                 MANTIS_CONNECT_FAILED);
     check_contains(error.text, "the backend is down");
-    check_equal(stats_of(pool).failed, 2);
+    check_equal(stats_of(pool).failed, 3);
     backend.is_down = false;
-    check_equal(mantis_pool_resize(pool, 1, 2, NULL), MANTIS_OK);
     run_for(pool, 10 * SECOND);
-    mantis_conn conn = take(pool); /* and it recovers by itself */
-    mantis_conn_release(&conn);
+    ask(pool, mailbox, &late, MANTIS_DEADLINE_NONE); /* and it recovers by itself */
+    check(drain_one(mailbox) == &late);
+    check_equal(late.status, MANTIS_OK);
+    mantis_conn_release(&late.conn);
     pool_close(&pool);
     mantis_mailbox_close(&mailbox);
 }
