@@ -27,7 +27,8 @@ typedef struct mantis_connector {
 
     /* true: the calls below may block, and run on the library's opener threads (at most four at
      * once a process). false: they return at once, and run on the thread that found the need for
-     * them or, for a connection with a home, on its home's thread in mantis_mailbox_drain(). */
+     * them or, for a connection with a home, on its home's thread: at once, or in
+     * mantis_mailbox_drain(). */
     bool blocks;
 
     /* Once a pool and set of parameters: read the DSN, open what is shared. May block; runs on the
@@ -43,8 +44,11 @@ typedef struct mantis_connector {
     void (*close)(void *place, void *native, mantis_op *op); /* must complete as done, in the end */
 
     /* Give up now: no goodbye, never blocks, from any thread. native is NULL while an open is under
-     * way. The operation still completes by its one call, from here or later. Without it a broken
-     * connection goes through close, and an operation past its time is waited for. */
+     * way. The operation still completes by its one call, from here or later. A connector whose
+     * operations complete on other threads must expect that one completes just as it is told to
+     * give up: it keeps them under a lock of its own, forgets one before it completes it, and does
+     * nothing here for one that it has forgotten; native and the memo may be gone then. Without
+     * abort a broken connection goes through close, and one past its time is waited for. */
     void (*abort)(void *place, void *native, mantis_op *op);
 
     /* Is it known already to be of no use? Called before a grant on the borrower's thread, so it
@@ -57,7 +61,8 @@ typedef struct mantis_connector {
 /* The operation succeeded. native is the new connection for an open, and ignored otherwise.
  * Owner   the pool takes over native, and op is spent.
  * Threads any; also from within the call that started the operation.
- * Errors  STALE: the operation was completed before. */
+ * Errors  STALE: the operation was completed before. That is noticed until the connection's next
+ *         operation begins: two threads that may both complete one have to settle it first. */
 MANTIS_API mantis_status mantis_op_done(mantis_op *op, void *native);
 
 /* The operation failed. cause is copied and becomes the cause in the borrower's error; the caller

@@ -311,6 +311,8 @@ MANTIS_API mantis_status mantis_pool_tend(mantis_pool *pool, int64_t now_ns, int
 /* Open a mailbox. home is the number, from 1 to 255, of the thread that owns it, for those who want
  * connections to stay with a thread: a home has one mailbox at a time, and its own thread must call
  * mantis_thread_home(). 0: no home.
+ * A thread with a home must not block in acquire, wait or close without having drained: what it
+ * waits for may be in its own mailbox. A child process must not use a mailbox of its parent.
  * Owner   the caller, until mantis_mailbox_close(). One thread owns it.
  * Errors  INVALID NOMEM IO (no descriptor) */
 MANTIS_API mantis_status mantis_mailbox_open(mantis_mailbox **out, uint32_t home,
@@ -342,7 +344,8 @@ MANTIS_API mantis_status mantis_thread_home(uint32_t home);
 
 /* ---- limits that several pools share ---- */
 
-/* Open a limit: at most max connections in all pools that name it together.
+/* Open a limit: at most max connections in all pools that name it together. A child process must
+ * not use a limit of its parent.
  * Owner   the caller, until mantis_limit_close().
  * Errors  INVALID NOMEM */
 MANTIS_API mantis_status mantis_limit_open(mantis_limit **out, const char *name, int64_t max,

@@ -14,7 +14,8 @@ static mantis_status refuse_null(const char *function, const char *what, mantis_
 /* ---- taking ---- */
 
 /* Fill in what a holder writes into its slot. The slot is BUSY, by this thread. */
-static inline void begin_use(mp_slot *slot, uint64_t generation, const mp_hints *hints) {
+static inline void begin_use(mp_slot *slot, uint64_t generation, mp_hints *hints) {
+    hints->lent = slot;
     mp_store_relaxed(&slot->tag, NULL);
     /* release: pairs with the acquire in mp_slot_tid(); a tag that is seen with it is no older */
     mp_store_release(&slot->holder, mp_slot_holder(generation, hints->tid));
@@ -329,7 +330,8 @@ static __attribute__((noinline)) mantis_status release_sampled(mantis_conn conn)
 mantis_status mantis_conn_release(mantis_conn *conn) {
     if (mp_unlikely(!conn)) return MANTIS_OK;
     mantis_conn given = take_out(conn);
-    mp_slot *slot = mp_slot_at(given.slot);
+    mp_slot *slot = mp_hints_of_thread()->lent;
+    if (mp_unlikely(!slot || slot->index != given.slot)) slot = mp_slot_at(given.slot);
     if (mp_unlikely(!slot)) return release_slow(given, MANTIS_RELEASE_CLEAN);
     mantis_pool *pool = mp_load_relaxed(&slot->pool);
     MP_LABEL("release: before attention is read");
@@ -348,8 +350,7 @@ mantis_status mantis_conn_release(mantis_conn *conn) {
 mantis_status mantis_conn_release_as(mantis_conn *conn, mantis_release how) {
     if (how == MANTIS_RELEASE_CLEAN) return mantis_conn_release(conn);
     if (!conn) return MANTIS_OK;
-    mantis_conn given = take_out(conn);
-    return release_slow(given, how);
+    return release_slow(take_out(conn), how);
 }
 
 /* ---- looking at what is borrowed ---- */

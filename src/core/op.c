@@ -22,8 +22,7 @@ static void start(mp_slot *slot) {
 
 void mp_op_start_later(void) {
     mp_tasks *later = &mp_hints_of_thread()->later;
-    for (mp_task *task; (task = mp_tasks_pop(later));)
-        start(mp_container_of(task, mp_slot, u.task));
+    for (mp_task *t; (t = mp_tasks_pop(later));) start(mp_container_of(t, mp_slot, u.task));
 }
 
 /* A connector that completes at once may start the next operation from within this one: beyond some

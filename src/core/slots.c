@@ -47,8 +47,7 @@ mp_slot *mp_slots_take_hint(mp_hint_set *set, uint32_t pool_id, uint64_t *taken)
 }
 
 mp_slot *mp_slots_take(mp_slots *slots, uint64_t step, uint64_t *taken) {
-    uint32_t count = mp_load_acquire(&slots->chunk_count);
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = mp_load_acquire(&slots->chunk_count); i-- > 0;) { /* the largest first */
         mp_chunk *chunk = slots->chunks[i];
         for (uint32_t first = 0; first < chunk->count; first += 64) {
             mp_slot *slot = take_by_bits(chunk->slots + first, &chunk->bits[first / 64], step,
