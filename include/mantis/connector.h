@@ -27,7 +27,7 @@ typedef struct mantis_connector {
 
     /* true: the calls below may block, and run on the library's opener threads (at most four at
      * once a process). false: they return at once, and run on the thread that found the need for
-     * them or, for a connection with a home, on its home's thread: at once, or in
+     * them or, for a connection with a home, on its home's thread in
      * mantis_mailbox_drain(). */
     bool blocks;
 

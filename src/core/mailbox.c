@@ -99,7 +99,6 @@ void mp_mailbox_remove(mantis_mailbox *mailbox, mp_waiter *waiter) {
 }
 
 bool mp_mailbox_post_op(uint32_t home, mp_slot *slot) {
-    if (home == mp_hints_of_thread()->home) return false; /* it is this thread: now */
     mp_lock_acquire(&homes.lock);
     mantis_mailbox *mailbox = homes.locked.of[home];
     if (mailbox) {

@@ -40,8 +40,7 @@ mp_word *mp_mailbox_post(mantis_mailbox *mailbox, mp_waiter *waiter);
 /* Take a waiter out before it was drained. Under the pool's lock. */
 void mp_mailbox_remove(mantis_mailbox *mailbox, mp_waiter *waiter);
 
-/* Have the owner of a home's mailbox run an operation. False: the caller is to run it, because the
- * home has no mailbox or is this thread. */
+/* Have the owner of a home's mailbox run an operation. False: the home has no mailbox. */
 bool mp_mailbox_post_op(uint32_t home, mp_slot *slot);
 
 /* A waiter that was drained or cancelled is its owner's again. */

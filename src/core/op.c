@@ -20,17 +20,19 @@ static void start(mp_slot *slot) {
     else if (home == 0 || !mp_mailbox_post_op(home, slot)) mp_op_run(&slot->u.task);
 }
 
-void mp_op_start_later(void) {
-    mp_tasks *later = &mp_hints_of_thread()->later;
-    for (mp_task *t; (t = mp_tasks_pop(later));) start(mp_container_of(t, mp_slot, u.task));
-}
-
 /* A connector that completes at once may start the next operation from within this one: beyond some
  * depth that is left to a caller further up, so that a pool of any size needs little stack. */
 void mp_op_start_all(mp_tasks *ops) {
     mp_hints *hints = mp_hints_of_thread();
-    for (mp_task *task; (task = mp_tasks_pop(ops));) mp_tasks_push(&hints->later, task);
+    for (mp_task *t; (t = mp_tasks_pop(ops));)
+        if (hints->calling_out >= DEPTH_MAX) mp_tasks_push(&hints->later, t);
+        else start(mp_container_of(t, mp_slot, u.task));
     if (hints->calling_out < DEPTH_MAX) mp_op_start_later();
+}
+
+void mp_op_start_later(void) {
+    mp_tasks *later = &mp_hints_of_thread()->later;
+    for (mp_task *t; (t = mp_tasks_pop(later));) start(mp_container_of(t, mp_slot, u.task));
 }
 
 void mp_op_run(mp_task *task) {

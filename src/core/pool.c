@@ -310,9 +310,7 @@ static mantis_status wait_for(mantis_pool *pool, is_reached reached, uint32_t co
     mantis_status status = mp_pool_enter(pool, mp_load_relaxed(&pool->id), error);
     if (status != MANTIS_OK) return status;
     status = wait_until(pool, reached, count, deadline_ns);
-    mp_lock_acquire(&pool->lock);
-    if (pool->is_closed) status = MANTIS_CLOSED;
-    mp_lock_release(&pool->lock);
+    if (mp_load_seq_cst(&pool->attention) & MP_ATTENTION_CLOSED) status = MANTIS_CLOSED;
     if (status != MANTIS_OK) mp_explain_state(pool, status, error);
     mp_pool_leave(pool);
     return status;
