@@ -75,33 +75,34 @@ def headers_compile_alone_as_cxx11(installed):
     each_header_compiles_alone(installed, os.environ.get("CXX", "g++"), "c++11")
 
 
-def shared_libraries_export_only_mantis_names(installed):
+def shared_symbols(library):
+    """What a shared library exports: {name: version}. The version itself is a symbol, too."""
+    words = [line.split()[-1] for line in
+             run("nm", "-D", "--defined-only", "--no-weak", library).splitlines()]
+    names = dict(word.partition("@@")[::2] for word in words)
+    return {name: version for name, version in names.items() if name not in names.values()}
+
+
+def static_symbols(library):
+    """What a program can link to in a static library."""
+    lines = run("nm", "--extern-only", "--defined-only", library.with_suffix(".a")).splitlines()
+    return {line.split()[-1] for line in lines if len(line.split()) == 3}
+
+
+def libraries_export_only_mantis_names_in_one_version(installed):
     for library in installed.libraries():
-        names = [line.split()[-1] for line in
-                 run("nm", "-D", "--defined-only", "--no-weak", library).splitlines()]
-        assert names, f"{library.name} exports nothing"
-        other = [name for name in names if not EXPORTED.match(name)]
+        exported = shared_symbols(library)
+        assert exported, f"{library.name} exports nothing"
+        other = [name for name in exported if not EXPORTED.match(name)]
         assert not other, f"{library.name} exports {other}"
-
-
-def static_libraries_export_only_mantis_names(installed):
-    for library in installed.libraries():
-        names = [line.split()[-1] for line in
-                 run("nm", "--extern-only", "--defined-only",
-                     library.with_suffix(".a")).splitlines() if len(line.split()) == 3]
-        assert names, f"{library.name} exports nothing"
-        other = [name for name in names if not EXPORTED.match(name)]
-        assert not other, f"{library.stem}.a exports {other}"
+        other = [name for name, version in exported.items() if version != "MANTIS_0"]
+        assert not other, f"{library.name}: not of version MANTIS_0: {other}"
 
 
 def shared_and_static_libraries_export_the_same(installed):
     for library in installed.libraries():
-        shared = {line.split()[-1] for line in
-                  run("nm", "-D", "--defined-only", library).splitlines()}
-        static = {line.split()[-1] for line in
-                  run("nm", "--extern-only", "--defined-only",
-                      library.with_suffix(".a")).splitlines() if len(line.split()) == 3}
-        assert shared == static, f"{library.stem}: {sorted(shared ^ static)}"
+        differing = shared_symbols(library).keys() ^ static_symbols(library)
+        assert not differing, f"{library.stem}: {sorted(differing)}"
 
 
 def every_public_function_is_exported(installed):
@@ -110,10 +111,7 @@ def every_public_function_is_exported(installed):
         text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.DOTALL)
         for declaration in re.findall(r"^MANTIS_API ([^;]*);", text, flags=re.MULTILINE):
             declared.add(re.search(r"(mantis_\w+)\s*(?:\(|$)", declaration).group(1))
-    exported = set()
-    for library in installed.libraries():
-        exported |= {line.split()[-1] for line in
-                     run("nm", "-D", "--defined-only", library).splitlines()}
+    exported = {name for library in installed.libraries() for name in shared_symbols(library)}
     assert declared == exported, f"declared or exported, not both: {sorted(declared ^ exported)}"
 
 
@@ -190,7 +188,7 @@ def the_shared_libraries_can_be_loaded_late(installed):
 
 TESTS = [
     headers_compile_alone_as_c99, headers_compile_alone_as_cxx11,
-    shared_libraries_export_only_mantis_names, static_libraries_export_only_mantis_names,
+    libraries_export_only_mantis_names_in_one_version,
     shared_and_static_libraries_export_the_same, every_public_function_is_exported,
     the_pool_library_needs_libc_alone, the_store_library_needs_the_pool_rocksdb_and_libc,
     the_libraries_have_their_names, everything_is_hardened,
