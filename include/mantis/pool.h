@@ -239,6 +239,12 @@ MANTIS_API mantis_status mantis_conn_tag(mantis_conn conn, const char *tag);
  * Errors  STALE CLOSED FORKED */
 MANTIS_API mantis_status mantis_conn_detach(mantis_conn conn);
 
+/* Say that the connection must be reset when it comes back: a clean release of it is a dirty one.
+ * For a layer between the pool and the borrower that leaves state on a connection.
+ * Threads the holder's.
+ * Errors  STALE CLOSED FORKED */
+MANTIS_API mantis_status mantis_conn_mark_dirty(mantis_conn conn);
+
 /* Have the holder told when its connection is evicted HARD: waiter comes through its mailbox with
  * CANCELLED, waiter->conn being the connection, which is still the holder's to release. A waiter
  * that was not sent is free with the release, which must then be on the mailbox's thread.

@@ -42,6 +42,7 @@ typedef struct mantis_write {
     size_t key_size;
     const void *value; /* NULL: delete the key */
     size_t value_size;
+    int64_t ttl_ms; /* how long from now the key lives, by the wall clock; 0: for ever */
 } mantis_write;
 
 typedef enum mantis_durability {
@@ -56,6 +57,7 @@ typedef struct mantis_entry {
     const void *value;
     size_t value_size;
     uint64_t version;
+    int64_t expires_ms; /* as in mantis_value */
 } mantis_entry;
 
 /* Called for each entry in key order. Return false to stop: the cursor is then after this entry. */
@@ -120,8 +122,87 @@ MANTIS_API mantis_status mantis_conn_batch(mantis_conn conn, const mantis_write 
                                            size_t count, mantis_durability durability,
                                            mantis_error *error);
 
+/* Set, or with a NULL value delete, a key if it still has the version that a get reported. Version
+ * 0 stands for a key that is missing or expired, so it makes "only if it is not there".
+ * *version, if not NULL, becomes the new version (0 for a delete).
+ * Threads the connection's holder.    Blocks for a read and a write.
+ * Errors  CONFLICT: the key has another version; INVALID also within a transaction, which checks
+ *         what it has read by itself; else as mantis_conn_set() and mantis_conn_get() */
+MANTIS_API mantis_status mantis_conn_compare_and_set(mantis_conn conn, const mantis_write *write,
+                                                     uint64_t expected,
+                                                     mantis_durability durability,
+                                                     uint64_t *version, mantis_error *error);
+
+/* ---- transactions ---- */
+
+typedef enum mantis_transaction {
+    MANTIS_TRANSACTION_WRITE = 0, /* reads and writes, checked at commit */
+    MANTIS_TRANSACTION_SNAPSHOT   /* reads only, of the store as it is now; nothing is checked */
+} mantis_transaction;
+
+/* Begin a transaction on the connection. Until it is committed or rolled back, reads on this
+ * connection see the store as it is now and the transaction's own writes, and writes are kept in
+ * memory. Expired keys are missing for a transaction too: no snapshot keeps them. Releasing the
+ * connection rolls back. What it holds is bounded by conn_memory_max: the keys that it has read one
+ * by one and the keys and values that it has written.
+ * Threads the connection's holder.    Never blocks.
+ * Errors  BUSY: it has one already; INVALID UNSUPPORTED STALE CLOSED FORKED IO FULL NOMEM */
+MANTIS_API mantis_status mantis_conn_begin(mantis_conn conn, mantis_transaction kind,
+                                           mantis_error *error);
+
+/* Apply all writes of the transaction at once, if no key that it read one by one (get, exists) was
+ * written since it began; what a scan has seen is not checked. The transaction is over, however it
+ * ends. One without writes only checks.
+ * Threads the connection's holder.    Blocks for a write.
+ * Errors  CONFLICT: somebody wrote a key that was read, and nothing was applied: begin again;
+ *         INVALID (there is none); else as mantis_conn_set() */
+MANTIS_API mantis_status mantis_conn_commit(mantis_conn conn, mantis_durability durability,
+                                            mantis_error *error);
+
+/* Forget the transaction. Without one it does nothing.
+ * Threads the connection's holder.    Never blocks.
+ * Errors  STALE CLOSED FORKED UNSUPPORTED */
+MANTIS_API mantis_status mantis_conn_rollback(mantis_conn conn, mantis_error *error);
+
+/* ---- writes that do not block ---- */
+
+typedef enum mantis_commit_kind {
+    MANTIS_COMMIT_WRITES = 0,      /* as mantis_conn_batch() */
+    MANTIS_COMMIT_COMPARE_AND_SET, /* as mantis_conn_compare_and_set(), with writes[0] */
+    MANTIS_COMMIT_TRANSACTION      /* as mantis_conn_commit() */
+} mantis_commit_kind;
+
+/* One write under way, in the caller's memory, for programs that must not block a thread on the
+ * disk: an event loop, or another language's scheduler. */
+typedef struct mantis_commit {
+    mantis_commit_kind kind;
+    mantis_durability durability;
+    const mantis_write *writes; /* with what they point to, valid until on_done */
+    size_t count;
+    uint64_t expected; /* of a compare-and-set */
+    /* Called exactly once, on any thread, also within mantis_conn_submit(). It must not block, nor
+     * call the store; it may wake who waits. The commit is the caller's again when it is called. */
+    void (*on_done)(struct mantis_commit *commit);
+    void *arg; /* the caller's own */
+    mantis_status status;
+    uint64_t version; /* of a compare-and-set, new */
+    mantis_error error;
+    uint64_t reserved[16]; /* the store's own */
+} mantis_commit;
+
+/* Start a write, and have on_done told its outcome. Until then the connection is occupied: nothing
+ * else may be done with it, nor may it be released.
+ * Owner   *commit is the store's until on_done, and stays where it is.
+ * Threads the connection's holder.    Blocks for no sync; a write that needs none is done at once,
+ *         before this returns.
+ * Errors  those that need no disk: STALE CLOSED FORKED INVALID TOO_BIG UNSUPPORTED. on_done is not
+ *         called then. All others are the commit's. */
+MANTIS_API mantis_status mantis_conn_submit(mantis_conn conn, mantis_commit *commit,
+                                            mantis_error *error);
+
 /* What a connector offers for the calls above: the same operations on its native connection.
- * Members that are NULL answer UNSUPPORTED. Sizes of keys and values were checked before. */
+ * Members that are NULL answer UNSUPPORTED. Sizes of keys and values were checked before. While a
+ * transaction is open, write, get, exists and scan are its. */
 typedef struct mantis_kv {
     mantis_status (*write)(void *native, const mantis_write *writes, size_t count,
                            mantis_durability durability, mantis_error *error);
@@ -132,6 +213,16 @@ typedef struct mantis_kv {
     mantis_status (*scan)(void *native, const void *prefix, size_t prefix_size, uint32_t limit,
                           mantis_cursor *cursor, mantis_on_entry on_entry, void *arg,
                           mantis_error *error);
+    mantis_status (*compare_and_set)(void *native, const mantis_write *write, uint64_t expected,
+                                     mantis_durability durability, uint64_t *version,
+                                     mantis_error *error);
+    /* The connector's reset rolls back: a connection that began one is reset at its release. */
+    mantis_status (*begin)(void *native, mantis_transaction kind, int64_t memory_max_bytes,
+                           mantis_error *error);
+    mantis_status (*commit)(void *native, mantis_durability durability, mantis_error *error);
+    mantis_status (*rollback)(void *native, mantis_error *error);
+    /* NULL: mantis_conn_submit() calls the blocking ones above, and is UNSUPPORTED without them. */
+    mantis_status (*submit)(void *native, mantis_commit *commit, mantis_error *error);
 } mantis_kv;
 
 /* ---- libmantispool-store ---- */

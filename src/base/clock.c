@@ -16,6 +16,11 @@ int64_t mp_clock_after(int64_t now_ns, int64_t length_ns) {
     return now_ns > MP_NEVER_NS - length_ns ? MP_NEVER_NS : now_ns + length_ns;
 }
 
+int64_t mp_clock_doubled_ms(int64_t ms, uint32_t times, int64_t max_ms) {
+    if (times > 30) times = 30;
+    return ms <= max_ms >> times ? ms << times : max_ms;
+}
+
 int64_t mp_clock_ns_of_ms(int64_t ms) {
     return ms < 0 || ms > MP_NEVER_NS / MP_NS_PER_MS ? MP_NEVER_NS : ms * MP_NS_PER_MS;
 }

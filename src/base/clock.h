@@ -23,6 +23,9 @@ int64_t mp_clock_after(int64_t now_ns, int64_t length_ns);
  * in settings a negative length means never. */
 int64_t mp_clock_ns_of_ms(int64_t ms);
 
+/* A length doubled so many times, but at most max_ms. */
+int64_t mp_clock_doubled_ms(int64_t ms, uint32_t times, int64_t max_ms);
+
 /* The same moment as the kernel's struct. */
 struct timespec mp_clock_timespec(int64_t ns);
 

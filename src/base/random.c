@@ -23,3 +23,8 @@ uint64_t mp_random_next(mp_random *random) {
 uint64_t mp_random_below(mp_random *random, uint64_t below) {
     return (mp_random_next(random) >> 16) % below;
 }
+
+int64_t mp_random_shorten(mp_random *random, int64_t length_ns, int64_t percent) {
+    if (length_ns == MP_NEVER_NS || percent <= 0) return length_ns;
+    return length_ns - (int64_t)mp_random_below(random, (uint64_t)(length_ns / 100 * percent) + 1);
+}

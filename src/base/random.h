@@ -18,4 +18,8 @@ uint64_t mp_random_next(mp_random *random);
 /* A number from 0 to below - 1; below must not be 0. */
 uint64_t mp_random_below(mp_random *random, uint64_t below);
 
+/* A length of time made shorter by 0 to percent hundredths, so that things which began together do
+ * not end together. MP_NEVER_NS stays. */
+int64_t mp_random_shorten(mp_random *random, int64_t length_ns, int64_t percent);
+
 #endif

@@ -98,7 +98,7 @@ static mantis_status write_marker(const mp_keyspace *keyspace, mantis_pool *pool
     (void)snprintf(text, sizeof text, "keys=%llu value_bytes=%llu",
                    (unsigned long long)keyspace->keys, (unsigned long long)keyspace->value_bytes);
     mantis_write write = {marker_key, sizeof marker_key - 1, is_loaded ? text : NULL,
-                          is_loaded ? strlen(text) : 0};
+                          is_loaded ? strlen(text) : 0, 0};
     status = mantis_conn_set_with(conn, &write, MANTIS_DURABLE_SYNCED, error);
     (void)mantis_conn_release(&conn);
     return status;
@@ -147,7 +147,7 @@ static mantis_status write_chunk(mp_preload *preload, mp_chunk *chunk, uint64_t 
         mp_keyspace_key(first + i, chunk->keys[i]);
         chunk->writes[i] = (mantis_write){chunk->keys[i], MP_KEY_BYTES,
                                           mp_values_next(&chunk->values, chunk->keys[i]),
-                                          preload->keyspace.value_bytes};
+                                          preload->keyspace.value_bytes, 0};
     }
     mantis_status status = mantis_pool_acquire(preload->pool, MANTIS_DEADLINE_DEFAULT, &conn,
                                                error);

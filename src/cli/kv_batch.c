@@ -43,7 +43,7 @@ static const char *parse_write(char *line, size_t size, mantis_write *out) {
     if (!is_set && strcmp(parts.command, "del") != 0) return "it must be 'set K V' or 'del K'";
     if (!parts.key_size) return "there is no key";
     if (!is_set && parts.value) return "del takes one key without spaces";
-    *out = (mantis_write){parts.key, parts.key_size, parts.value, parts.value_size};
+    *out = (mantis_write){parts.key, parts.key_size, parts.value, parts.value_size, 0};
     if (is_set && !parts.value) out->value = "";
     return NULL;
 }

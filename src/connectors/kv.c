@@ -102,7 +102,7 @@ static mantis_status write_one(mantis_conn conn, const mantis_write *write,
 
 mantis_status mantis_conn_set(mantis_conn conn, const void *key, size_t key_size, const void *value,
                               size_t value_size, mantis_error *error) {
-    mantis_write write = {key, key_size, value, value_size};
+    mantis_write write = {key, key_size, value, value_size, 0};
     if (!value && !value_size) write.value = ""; /* an empty value; NULL would delete the key */
     return write_one(conn, &write, MANTIS_DURABLE_DEFAULT, error);
 }
@@ -117,7 +117,7 @@ mantis_status mantis_conn_set_with(mantis_conn conn, const mantis_write *write,
 
 mantis_status mantis_conn_delete(mantis_conn conn, const void *key, size_t key_size,
                                  mantis_error *error) {
-    mantis_write write = {key, key_size, NULL, 0};
+    mantis_write write = {key, key_size, NULL, 0, 0};
     return write_one(conn, &write, MANTIS_DURABLE_DEFAULT, error);
 }
 

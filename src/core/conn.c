@@ -211,12 +211,8 @@ mantis_status mantis_pool_acquire(mantis_pool *pool, int64_t deadline_ns, mantis
 
 mantis_status mantis_pool_acquire_async(mantis_pool *pool, int64_t deadline_ns,
                                         mantis_waiter *waiter, mantis_error *error) {
-    if (!pool || !waiter || !waiter->mailbox)
-        return refuse_null(__func__,
-                           !pool     ? "pool"
-                           : !waiter ? "waiter"
-                                     : "waiter->mailbox",
-                           error);
+    if (!pool) return refuse_null(__func__, "pool", error);
+    if (!waiter || !waiter->mailbox) return refuse_null(__func__, "waiter or its mailbox", error);
     mantis_status status = mp_pool_enter(pool, mp_load_relaxed(&pool->id), error);
     if (status != MANTIS_OK) return status;
     mp_add_seq_cst(&waiter->mailbox->outstanding, 1);
@@ -260,6 +256,7 @@ static void unwatch(mp_slot *slot) {
 
 static void release_locked(mp_turn *turn, mp_slot *slot, mantis_release how) {
     unwatch(slot);
+    if (how != MANTIS_RELEASE_BROKEN && slot->is_dirty) how = MANTIS_RELEASE_DIRTY;
     if (how == MANTIS_RELEASE_UNUSED) forget_use(slot);
     if (how == MANTIS_RELEASE_BROKEN) mp_supply_close_locked(turn, slot, MANTIS_CLOSE_BROKEN, true);
     else if (how == MANTIS_RELEASE_DIRTY) mp_supply_reset_locked(turn, slot);
@@ -411,6 +408,18 @@ mantis_status mantis_conn_detach(mantis_conn conn) {
     mantis_status status = find(conn, &slot, NULL);
     if (status == MANTIS_OK) mp_store_release(&slot->holder, mp_slot_holder(conn.generation, 0));
     return status;
+}
+
+mantis_status mantis_conn_mark_dirty(mantis_conn conn) {
+    mp_slot *slot = NULL;
+    mantis_status status = find(conn, &slot, NULL);
+    if (status != MANTIS_OK) return status;
+    mp_lock *lock = &mp_load_relaxed(&slot->pool)->lock;
+    mp_lock_acquire(lock);
+    mp_grant_mark_busy(slot); /* C3 */
+    slot->is_dirty = true;
+    mp_lock_release(lock);
+    return MANTIS_OK;
 }
 
 mantis_status mantis_conn_watch(mantis_conn conn, mantis_waiter *waiter) {

@@ -58,13 +58,18 @@ static void add_outcome_locked(const mp_turn *turn, mantis_status status, int64_
     }
 }
 
+static mp_text begin_text(const mantis_pool *pool, mantis_status status, mantis_error *error) {
+    *error = (mantis_error){.status = status};
+    mp_text text = {.data = error->text, .size = sizeof error->text};
+    mp_text_add(&text, "pool '%.60s': ", pool->name);
+    return text;
+}
+
 void mp_explain_request(mantis_pool *pool, mantis_status status, int64_t waited_ns, uint32_t ahead,
                         mantis_error *error) {
     if (!error) return;
-    *error = (mantis_error){.status = status};
-    mp_text text = {.data = error->text, .size = sizeof error->text};
+    mp_text text = begin_text(pool, status, error);
     mp_turn turn = mp_turn_begin(pool);
-    mp_text_add(&text, "pool '%.60s': ", pool->name);
     add_outcome_locked(&turn, status, waited_ns, &text);
     if (status == MANTIS_TIMEOUT || status == MANTIS_EXHAUSTED) {
         mp_text_add(&text, ": ");
@@ -76,23 +81,17 @@ void mp_explain_request(mantis_pool *pool, mantis_status status, int64_t waited_
     mp_turn_end(&turn);
 }
 
-/* How the pool stands. Takes the lock. */
-static void add_state(mantis_pool *pool, mp_text *text) {
-    mp_turn turn = mp_turn_begin(pool);
-    const mp_waiter *first = mp_waitq_first(&pool->queue);
-    mp_text_add(text, "pool '%.60s': %u open, ", pool->name, mp_load_relaxed(&pool->total));
-    add_busy_locked(&turn, text);
-    if (first) {
-        mp_text_add(text, ", %u wait, the first for ", pool->queue.count);
-        mp_text_add_time(text, turn.now_ns - first->start_ns);
-    }
-    add_causes_locked(pool, text);
-    mp_turn_end(&turn);
-}
-
 void mp_explain_state(mantis_pool *pool, mantis_status status, mantis_error *error) {
     if (!error) return;
-    *error = (mantis_error){.status = status};
-    mp_text text = {.data = error->text, .size = sizeof error->text};
-    add_state(pool, &text);
+    mp_text text = begin_text(pool, status, error);
+    mp_turn turn = mp_turn_begin(pool);
+    const mp_waiter *first = mp_waitq_first(&pool->queue);
+    mp_text_add(&text, "%u open, ", mp_load_relaxed(&pool->total));
+    add_busy_locked(&turn, &text);
+    if (first) {
+        mp_text_add(&text, ", %u wait, the first for ", pool->queue.count);
+        mp_text_add_time(&text, turn.now_ns - first->start_ns);
+    }
+    add_causes_locked(pool, &text);
+    mp_turn_end(&turn);
 }

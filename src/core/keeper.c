@@ -25,9 +25,7 @@ typedef struct keeper_pass {
 
 static int64_t next_check_ns(const keeper_pass *pass) {
     int64_t interval_ns = mp_clock_ns_of_ms(pass->pool->settings.check_interval_ms);
-    if (interval_ns == MP_NEVER_NS) return MP_NEVER_NS;
-    uint64_t jitter = mp_random_below(&pass->pool->random, (uint64_t)interval_ns / 10 + 1);
-    return mp_clock_after(pass->kept_ns, interval_ns - (int64_t)jitter);
+    return mp_clock_after(pass->kept_ns, mp_random_shorten(&pass->pool->random, interval_ns, 10));
 }
 
 /* Note since when a slot has been as it is. */

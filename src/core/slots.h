@@ -97,11 +97,12 @@ typedef struct mp_slot {
     int64_t retire_at_ns;
     uint64_t seen_word; /* as the keeper saw it last, and since when */
     int64_t seen_ns;
-    int64_t check_at_ns; /* FREE: when it is checked; BUSY: since when it had been idle before */
-    uint32_t epoch;      /* of the pool when it was opened */
-    uint8_t reason;      /* mantis_close_reason while CLOSING */
-    bool leak_reported;  /* for this generation */
-    bool is_suspect;     /* to be checked before it is lent */
+    int64_t check_at_ns;    /* FREE: when it is checked; BUSY: since when it had been idle before */
+    uint32_t epoch;         /* of the pool when it was opened */
+    uint8_t reason;         /* mantis_close_reason while CLOSING */
+    bool leak_reported : 1; /* for this generation */
+    bool is_suspect : 1;    /* to be checked before it is lent */
+    bool is_dirty : 1;      /* to be reset when it comes back */
     _Atomic uint8_t progress; /* enum mp_op_progress; any thread */
 } mp_slot;
 

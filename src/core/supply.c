@@ -124,7 +124,7 @@ static bool open_one_locked(mp_turn *turn, bool for_waiter) {
     mp_store_relaxed(&slot->home, (uint8_t)home);
     mp_store_relaxed(&slot->was_home, 0);
     mp_store_relaxed(&slot->tag, NULL); /* the connector's memo, for now */
-    slot->is_suspect = false;
+    slot->is_suspect = slot->is_dirty = false;
     slot->born_ns = turn->now_ns; /* once it is open, that moment */
     start_locked(turn, slot, MP_SLOT_OPENING, MP_OP_OPEN);
     return true;
@@ -175,14 +175,10 @@ static void note_failure_locked(mp_turn *turn, const mantis_error *error) {
     if (pool->last_error) *pool->last_error = *error;
     pool->slow_start = 1;
     if (pool->failures > 0 && turn->now_ns < pool->retry_at_ns) return; /* begun before the pause */
-    uint32_t doublings = pool->failures < 30 ? pool->failures : 30;
-    int64_t pause_ms = pool->settings.backoff_max_ms;
-    if (pool->settings.backoff_min_ms <= pause_ms >> doublings)
-        pause_ms = pool->settings.backoff_min_ms << doublings;
-    pool->failures++;
-    int64_t pause_ns = mp_clock_ns_of_ms(pause_ms);
-    uint64_t jitter = mp_random_below(&pool->random, (uint64_t)pause_ns / 4 + 1);
-    pool->retry_at_ns = mp_clock_after(turn->now_ns, pause_ns - (int64_t)jitter);
+    int64_t pause_ms = mp_clock_doubled_ms(pool->settings.backoff_min_ms, pool->failures++,
+                                           pool->settings.backoff_max_ms);
+    int64_t pause_ns = mp_random_shorten(&pool->random, mp_clock_ns_of_ms(pause_ms), 25);
+    pool->retry_at_ns = mp_clock_after(turn->now_ns, pause_ns);
 }
 
 /* The slot has no connection any more. */
@@ -205,11 +201,9 @@ static void empty_locked(mp_turn *turn, mp_slot *slot, bool was_leaving) {
 
 static void opened_locked(mp_turn *turn, mp_slot *slot, void *native) {
     mantis_pool *pool = turn->pool;
-    int64_t lifetime_ns = mp_clock_ns_of_ms(pool->settings.lifetime_ms);
-    int64_t percent = pool->settings.lifetime_jitter_percent;
-    if (lifetime_ns != MP_NEVER_NS && percent > 0)
-        lifetime_ns -= (int64_t)mp_random_below(&pool->random,
-                                                (uint64_t)(lifetime_ns / 100 * percent) + 1);
+    int64_t lifetime_ns = mp_random_shorten(&pool->random,
+                                            mp_clock_ns_of_ms(pool->settings.lifetime_ms),
+                                            pool->settings.lifetime_jitter_percent);
     mp_store_relaxed(&slot->native, native);
     slot->born_ns = turn->now_ns;
     slot->retire_at_ns = mp_clock_after(mp_turn_kept_ns(turn), lifetime_ns);
@@ -233,7 +227,7 @@ static void open_failed_locked(mp_turn *turn, mp_slot *slot, const mantis_error 
 
 /* A check or a reset is over. */
 static void looked_at_locked(mp_turn *turn, mp_slot *slot, bool is_fit) {
-    slot->is_suspect = false;
+    slot->is_suspect = slot->is_dirty = false;
     if (is_fit) {
         mp_grant_settle_locked(turn, slot);
         return;

@@ -342,7 +342,7 @@ mantis_status mp_handle_scan(mantis_store *handle, const void *prefix, size_t pr
 
 mantis_status mantis_store_set(mantis_store *store, const void *key, size_t key_size,
                                const void *value, size_t value_size, mantis_error *error) {
-    mantis_write write = {key, key_size, value ? value : "", value_size};
+    mantis_write write = {key, key_size, value ? value : "", value_size, 0};
     return mp_handle_write(store, &write, 1, MANTIS_DURABLE_DEFAULT, error);
 }
 

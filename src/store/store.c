@@ -20,7 +20,7 @@
 static mantis_status write_reservation(mp_store *store, uint64_t limit, mantis_error *error) {
     unsigned char bytes[8];
     mp_bytes_put_u64(bytes, limit);
-    mantis_write write = {"", 0, bytes, sizeof bytes};
+    mantis_write write = {"", 0, bytes, sizeof bytes, 0};
     rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
     mp_engine_add(batch, &write, 1, 0);
     mantis_status status = mp_engine_write(&store->engine, batch, error);

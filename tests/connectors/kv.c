@@ -123,7 +123,7 @@ TEST(an_empty_value_is_set_and_not_deleted) {
 
 TEST(durability_reaches_the_connector_and_a_foreign_one_is_refused) {
     mantis_conn conn = borrow(&with_kv);
-    mantis_write write = {"k", 1, "v", 1};
+    mantis_write write = {"k", 1, "v", 1, 0};
     check(mantis_conn_set_with(conn, &write, MANTIS_DURABLE_SYNCED, &error) == MANTIS_OK);
     check(seen.durability == MANTIS_DURABLE_SYNCED);
     check(mantis_conn_set(conn, "k", 1, "v", 1, &error) == MANTIS_OK);
@@ -136,7 +136,7 @@ TEST(durability_reaches_the_connector_and_a_foreign_one_is_refused) {
 
 TEST(a_batch_is_one_call_and_an_empty_one_is_none) {
     mantis_conn conn = borrow(&with_kv);
-    mantis_write writes[] = {{"a", 1, "1", 1}, {"b", 1, NULL, 0}, {"c", 1, "3", 1}};
+    mantis_write writes[] = {{"a", 1, "1", 1, 0}, {"b", 1, NULL, 0, 0}, {"c", 1, "3", 1, 0}};
     check(mantis_conn_batch(conn, NULL, 0, MANTIS_DURABLE_DEFAULT, &error) == MANTIS_OK);
     check_equal(seen.calls, 0);
     check(mantis_conn_batch(conn, writes, 3, MANTIS_DURABLE_SYNCED, &error) == MANTIS_OK);
@@ -147,7 +147,7 @@ TEST(a_batch_is_one_call_and_an_empty_one_is_none) {
 
 TEST(a_batch_is_refused_with_the_write_that_is_wrong) {
     mantis_conn conn = borrow(&with_kv);
-    mantis_write writes[] = {{"a", 1, "1", 1}, {"b", 0, "2", 1}};
+    mantis_write writes[] = {{"a", 1, "1", 1, 0}, {"b", 0, "2", 1, 0}};
     check(mantis_conn_batch(conn, writes, 2, MANTIS_DURABLE_DEFAULT, &error) == MANTIS_INVALID);
     check_contains(error.text, "write 2 of 2: the key is empty");
     check(mantis_conn_batch(conn, NULL, 2, MANTIS_DURABLE_DEFAULT, &error) == MANTIS_INVALID);
@@ -159,7 +159,7 @@ TEST(a_batch_is_refused_with_the_write_that_is_wrong) {
 TEST(a_batch_over_conn_memory_max_is_too_big_and_one_just_under_it_passes) {
     static char value[9999];
     mantis_conn conn = borrow(&with_kv);
-    mantis_write writes[] = {{"a", 1, value, sizeof value}, {"b", 1, NULL, 0}};
+    mantis_write writes[] = {{"a", 1, value, sizeof value, 0}, {"b", 1, NULL, 0, 0}};
     check(mantis_conn_batch(conn, writes, 1, MANTIS_DURABLE_DEFAULT, &error) == MANTIS_OK);
     check(mantis_conn_batch(conn, writes, 2, MANTIS_DURABLE_DEFAULT, &error) == MANTIS_TOO_BIG);
     check_contains(error.text, "hold 10001 bytes: at most 10000");

@@ -130,11 +130,11 @@ TEST(a_batch_applies_all_its_writes_in_order) {
     for (int group = 0; group < 2; group++) {
         opened store = open_store(fresh_path("batch"), group);
         set(store.handle, "gone", "x");
-        mantis_write writes[] = {{"a", 1, "1", 1},
-                                 {"b", 1, "2", 1},
-                                 {"a", 1, "3", 1},
-                                 {"gone", 4, NULL, 0},
-                                 {"empty", 5, "", 0}};
+        mantis_write writes[] = {{"a", 1, "1", 1, 0},
+                                 {"b", 1, "2", 1, 0},
+                                 {"a", 1, "3", 1, 0},
+                                 {"gone", 4, NULL, 0, 0},
+                                 {"empty", 5, "", 0, 0}};
         check(mp_handle_write(store.handle, writes, 5, MANTIS_DURABLE_SYNCED, NULL) == MANTIS_OK);
         check_value(store.handle, "a", "3");
         check_value(store.handle, "b", "2");
@@ -148,7 +148,7 @@ TEST(a_batch_applies_all_its_writes_in_order) {
 
 TEST(a_batch_with_one_bad_write_applies_none) {
     opened store = open_store(NULL, false);
-    mantis_write writes[] = {{"a", 1, "1", 1}, {"", 0, "2", 1}};
+    mantis_write writes[] = {{"a", 1, "1", 1, 0}, {"", 0, "2", 1, 0}};
     check_equal(mp_handle_write(store.handle, writes, 2, MANTIS_DURABLE_DEFAULT, NULL),
                 MANTIS_INVALID);
     check_value(store.handle, "a", NULL);
@@ -158,8 +158,9 @@ TEST(a_batch_with_one_bad_write_applies_none) {
 TEST(a_batch_beyond_its_limit_is_refused) {
     opened store = open_store(NULL, false);
     char *value = calloc(1, MANTIS_VALUE_MAX);
-    mantis_write writes[3] = {
-        {"a", 1, value, MANTIS_VALUE_MAX}, {"b", 1, value, MANTIS_VALUE_MAX}, {"c", 1, value, 1}};
+    mantis_write writes[3] = {{"a", 1, value, MANTIS_VALUE_MAX, 0},
+                              {"b", 1, value, MANTIS_VALUE_MAX, 0},
+                              {"c", 1, value, 1, 0}};
     mantis_error error = {0};
     check_equal(mp_handle_write(store.handle, writes, 3, MANTIS_DURABLE_DEFAULT, &error),
                 MANTIS_TOO_BIG);
@@ -182,7 +183,7 @@ static void *write_together(void *arg) {
         snprintf(value, sizeof value, "%06u", round % 1000000);
         for (int i = 0; i < TOGETHER; i++) {
             snprintf(keys[i], sizeof keys[i], "t%02d", i);
-            writes[i] = (mantis_write){keys[i], 3, value, 6};
+            writes[i] = (mantis_write){keys[i], 3, value, 6, 0};
         }
         check(mp_handle_write(store->handle, writes, TOGETHER, 0, NULL) == MANTIS_OK);
     }
@@ -380,7 +381,7 @@ TEST(every_write_waits_for_the_stripes_of_its_keys) {
     mp_lock *stripe = &store.store->stripes[mp_stripes_find("key", 3)];
     for (int kind = 0; kind < 4; kind++) { /* one or two keys, interval or group */
         waiting_write write = {.handle = mp_handle_new(store.store, kind / 2),
-                               .writes = {{"key", 3, "v", 1}, {"other", 5, "v", 1}},
+                               .writes = {{"key", 3, "v", 1, 0}, {"other", 5, "v", 1, 0}},
                                .count = kind % 2 ? 2 : 1};
         pthread_t thread;
         mp_lock_acquire(stripe);

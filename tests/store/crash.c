@@ -39,7 +39,7 @@ static mantis_status write_batch(mantis_store *handle, uint32_t writer, uint64_t
         if (part < PARTS) make_numbered(&made[part], key_of(writer, batch, part), 0, SIZE_MAX_HERE);
         else make_numbered(&made[part], writer * HOT_KEYS + batch % HOT_KEYS, batch, SIZE_MAX_HERE);
         writes[part] = (mantis_write){made[part].key, made[part].key_size, made[part].value,
-                                      made[part].value_size};
+                                      made[part].value_size, 0};
     }
     return mp_handle_write(handle, writes, PARTS + 1, MANTIS_DURABLE_DEFAULT, NULL);
 }

@@ -40,7 +40,7 @@ TEST(a_pool_sets_gets_deletes_scans_and_writes_batches) {
     check(value.size == 5 && memcmp(value.data, "value", 5) == 0 && value.version > 0);
     check_equal(mantis_conn_exists(conn, "key", 3, &is_there, NULL), MANTIS_OK);
     check(is_there);
-    mantis_write writes[] = {{"a", 1, "1", 1}, {"key", 3, NULL, 0}};
+    mantis_write writes[] = {{"a", 1, "1", 1, 0}, {"key", 3, NULL, 0, 0}};
     check_equal(mantis_conn_batch(conn, writes, 2, MANTIS_DURABLE_SYNCED, NULL), MANTIS_OK);
     check_equal(mantis_conn_exists(conn, "key", 3, &is_there, NULL), MANTIS_OK);
     check(!is_there);

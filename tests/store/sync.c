@@ -109,7 +109,7 @@ TEST(an_interval_store_refuses_writes_soon_after_a_sync_has_failed) {
 
 TEST(a_single_write_of_an_interval_store_can_ask_for_its_sync) {
     opened store = open_store(fresh_path("synced"), false);
-    mantis_write write = {"key", 3, "v", 1};
+    mantis_write write = {"key", 3, "v", 1, 0};
     for (int i = 0; i < 20; i++) {
         uint32_t before = syncs;
         check_equal(mp_handle_write(store.handle, &write, 1, MANTIS_DURABLE_SYNCED, NULL), 0);
