@@ -8,7 +8,7 @@ DESTDIR ?=
 WERROR ?= false
 JOBS ?= 2
 
-.PHONY: all run test test-long bench lint check-asan check-tsan mutants install format docs clean
+.PHONY: all run test test-long bench lint check-asan check-tsan mutants install uninstall format docs clean
 
 # $(call configured,DIR,OPTIONS): set DIR up, once
 configured = @tools/configure $(1) --prefix=$(PREFIX) $(2)
@@ -61,7 +61,10 @@ docs:
 	@tools/docs
 
 install: all
-	@DESTDIR="$(DESTDIR)" meson install -C $(BUILD) --no-rebuild
+	@DESTDIR="$(DESTDIR)" tools/install $(BUILD)
+
+uninstall:
+	@DESTDIR="$(DESTDIR)" tools/install --undo $(BUILD) $(PREFIX)
 
 clean:
 	rm -rf build build-test build-asan build-tsan
