@@ -43,13 +43,17 @@ typedef struct mantis_connector {
     void (*reset)(void *place, void *native, mantis_op *op); /* failed: it is closed */
     void (*close)(void *place, void *native, mantis_op *op); /* must complete as done, in the end */
 
-    /* Give up now: no goodbye, never blocks, from any thread. native is NULL while an open is under
-     * way. The operation still completes by its one call, from here or later. A connector whose
-     * operations complete on other threads must expect that one completes just as it is told to
-     * give up: it keeps them under a lock of its own, forgets one before it completes it, and does
-     * nothing here for one that it has forgotten; native and the memo may be gone then. Without
-     * abort a broken connection goes through close, and one past its time is waited for. */
+    /* Close a broken connection: as close, but with no goodbye, and it must not block. Without it
+     * such a connection goes through close. */
     void (*abort)(void *place, void *native, mantis_op *op);
+
+    /* Have an operation that is past its time complete soon, as failed if need be. Called from any
+     * thread; must not block; may complete the operation itself. It may come when the operation has
+     * just completed, and even when the connection's next one has begun, which then fails and loses
+     * nothing. So a connector keeps the operations under way under a lock of its own, forgets one
+     * before it completes it, and does nothing here for one that it does not find. Without it an
+     * operation past its time is waited for. */
+    void (*interrupt)(void *place, mantis_op *op);
 
     /* Is it known already to be of no use? Called before a grant on the borrower's thread, so it
      * must be instant: no system call if it can be helped. */
@@ -77,14 +81,9 @@ MANTIS_API mantis_status mantis_op_failed(mantis_op *op, const char *cause);
 MANTIS_API mantis_status mantis_op_failed_with(mantis_op *op, const mantis_error *error);
 
 /* When the operation should be over, in absolute monotonic nanoseconds: set your connect timeout
- * from it. Past it the pool calls abort, if there is one.
+ * from it. Past it the pool calls interrupt, if there is one.
  * Threads any, until op completes. */
 MANTIS_API int64_t mantis_op_deadline(const mantis_op *op);
-
-/* A word of the connector's own for the time of one open: NULL when it starts. Where an open under
- * way keeps its state, so that abort(place, NULL, op) finds it.
- * Threads whoever runs the operation, until it completes. */
-MANTIS_API void **mantis_op_memo(mantis_op *op);
 
 #ifdef __cplusplus
 }

@@ -147,7 +147,7 @@ static mantis_close_reason why_close_locked(mp_turn *turn, const mp_slot *slot) 
 
 void mp_grant_settle_locked(mp_turn *turn, mp_slot *slot) {
     mantis_pool *pool = turn->pool;
-    mp_store_relaxed(&slot->tag, NULL); /* the last borrower's, or the connector's memo */
+    mp_store_relaxed(&slot->tag, NULL); /* the last borrower's */
     mantis_close_reason reason = why_close_locked(turn, slot);
     if (reason) {
         mp_supply_close_locked(turn, slot, reason, false);

@@ -8,7 +8,7 @@
 #define PASS_NS MP_NS_PER_S           /* between two passes of a pool, at most */
 #define STALL_NS (2 * MP_NS_PER_S)    /* later than this: the process stood still */
 #define LIMIT_PATIENCE_NS MP_NS_PER_S /* then a member of a shared limit owes a connection */
-#define REPORTED_MAX 16               /* operations aborted, and leaks told, in one pass */
+#define REPORTED_MAX 16               /* operations interrupted, and leaks told, in one pass */
 
 /* One pass. */
 typedef struct keeper_pass {
@@ -142,13 +142,14 @@ static int64_t plan_next(mantis_pool *pool, int64_t now_ns) {
         due_ns = pool->retry_at_ns;
     if (reserve_ns > now_ns && reserve_ns < due_ns) due_ns = reserve_ns;
     pool->tend_due_ns = due_ns;
+    pool->is_interrupting = false;
     mp_lock_release(&pool->lock);
     return due_ns;
 }
 
 /* What was found, told with no lock held. */
 static void tell(mantis_pool *pool, const keeper_pass *pass) {
-    for (uint32_t i = 0; i < pass->overdue_count; i++) mp_op_abort(pass->overdue[i]);
+    for (uint32_t i = 0; i < pass->overdue_count; i++) mp_op_interrupt(pass->overdue[i]);
     for (uint32_t i = 0; i < pass->leak_count; i++) {
         const mantis_holder *leak = &pass->leaks[i];
         if (pool->hooks->on_leak)
@@ -172,6 +173,7 @@ static int64_t make_pass(mantis_pool *pool, int64_t now_ns) {
     const mp_waiter *first = mp_waitq_first(&pool->queue);
     pass.turn.is_patient = first && now_ns - first->start_ns >= LIMIT_PATIENCE_NS;
     mp_turn_changed_locked(&pass.turn);
+    pool->is_interrupting = pass.overdue_count > 0;
     mp_turn_end(&pass.turn);
     mp_hints_of_thread()->calling_out++;
     tell(pool, &pass);

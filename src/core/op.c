@@ -56,13 +56,11 @@ void mp_op_run(mp_task *task) {
     mp_hints_of_thread()->calling_out--;
 }
 
-void mp_op_abort(mp_slot *slot) {
+void mp_op_interrupt(mp_slot *slot) {
     mantis_pool *pool = mp_load_relaxed(&slot->pool);
-    enum mp_op_kind kind = (enum mp_op_kind)mp_load_relaxed(&slot->op);
-    if (kind == MP_OP_NONE || mp_load_relaxed(&slot->progress) != MP_OP_OVERDUE) return;
-    if (!pool->connector->abort || kind == MP_OP_ABORT) return;
-    void *native = kind == MP_OP_OPEN ? NULL : mp_load_relaxed(&slot->native);
-    pool->connector->abort(mp_supply_place(pool, slot)->place, native, (mantis_op *)(void *)slot);
+    if (mp_load_relaxed(&slot->op) == MP_OP_NONE || !pool->connector->interrupt) return;
+    if (mp_load_relaxed(&slot->progress) != MP_OP_OVERDUE) return;
+    pool->connector->interrupt(mp_supply_place(pool, slot)->place, (mantis_op *)(void *)slot);
 }
 
 mantis_status mantis_op_done(mantis_op *op, void *native) {
@@ -80,6 +78,3 @@ mantis_status mantis_op_failed_with(mantis_op *op, const mantis_error *error) {
 }
 
 int64_t mantis_op_deadline(const mantis_op *op) { return slot_of(op)->u.task.due_ns; }
-
-/* The tag is for borrowed connections; while one is opened its place is the connector's memo. */
-void **mantis_op_memo(mantis_op *op) { return (void **)(void *)&slot_of(op)->tag; }

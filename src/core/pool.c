@@ -327,12 +327,12 @@ mantis_status mantis_pool_wait_idle(mantis_pool *pool, int64_t deadline_ns, mant
 
 /* ---- closing ---- */
 
-/* The deadline has passed: no goodbye for what is still under way. */
-static void abort_stragglers(mantis_pool *pool) {
+/* The deadline has passed: what is still under way must come to its end. */
+static void interrupt_stragglers(mantis_pool *pool) {
     MP_SLOTS_EACH(&pool->slots, slot) {
         uint8_t progress = MP_OP_STARTED;
         if (mp_load_relaxed(&slot->op) == MP_OP_NONE) continue;
-        if (mp_cas_seq_cst(&slot->progress, &progress, MP_OP_OVERDUE)) mp_op_abort(slot);
+        if (mp_cas_seq_cst(&slot->progress, &progress, MP_OP_OVERDUE)) mp_op_interrupt(slot);
     }
 }
 
@@ -346,7 +346,7 @@ mantis_status mantis_pool_close(mantis_pool **pool, int64_t deadline_ns) {
     begin_close(closing);
     /* In a hook or a connector this very thread is inside once more. */
     status = wait_until(closing, is_over, mp_hints_of_thread()->calling_out, deadline_ns);
-    if (status != MANTIS_OK) abort_stragglers(closing);
+    if (status != MANTIS_OK) interrupt_stragglers(closing);
     mp_pool_leave(closing);
     return status;
 }
@@ -471,7 +471,7 @@ static void replace_place_locked(mp_turn *turn, mp_place *place) {
     place->number = before->number + 1;
     place->first_epoch = pool->epoch + 1;
     mp_store_release(&pool->places, place); /* pairs with the acquire in mp_supply_place() */
-    before->is_stopped = before->slots == 0;
+    before->is_stopped = before->slots == 0 && !pool->is_interrupting;
     if (before->is_stopped) turn->stop = before;
     pool->failures = 0; /* the new parameters get a chance at once */
     evict_locked(turn, MANTIS_EVICT_SOFT);

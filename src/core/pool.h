@@ -97,6 +97,7 @@ struct mantis_pool {
     uint32_t watchers;   /* threads that wait for changed */
     bool is_closed, is_freed, is_paused, pause_fails;
     bool is_check_all;     /* a check failed: check all idle ones at the next pass */
+    bool is_interrupting;  /* the keeper tells operations to end: no place is stopped */
     int64_t retry_at_ns;   /* not before, after a failed open */
     uint64_t granted_base; /* the sum of generations when the chunks came, and of grants undone */
     _Atomic(mp_place *) places; /* the newest first; read without the lock by holders */
@@ -267,7 +268,7 @@ void mp_op_run(mp_task *task);
 
 /* Ask the connector to give up the operation under way, if there still is one that is overdue. Not
  * under the lock. */
-void mp_op_abort(mp_slot *slot);
+void mp_op_interrupt(mp_slot *slot);
 
 /* ---- keeper.c ---- */
 

@@ -65,7 +65,7 @@ enum mp_op_kind { MP_OP_NONE = 0, MP_OP_OPEN, MP_OP_CHECK, MP_OP_RESET, MP_OP_CL
 enum mp_op_progress {
     MP_OP_QUEUED = 0, /* for a thread, or its home */
     MP_OP_STARTED,    /* the connector has been called */
-    MP_OP_OVERDUE     /* and is told to abort */
+    MP_OP_OVERDUE     /* and is interrupted */
 };
 
 /* 128 bytes: a line for the holder, a line for the core. */
@@ -75,7 +75,7 @@ typedef struct mp_slot {
     _Atomic(struct mantis_pool *) pool; /* changes only while EMPTY */
     _Atomic(void *) native;             /* C1 */
     /* holder only, read by reports */
-    _Atomic(const char *) tag; /* while the connection is opened: the connector's memo */
+    _Atomic(const char *) tag;
     _Atomic uint64_t holder;   /* low half of the generation, and the thread: mp_slot_holder() */
     _Atomic int64_t sample_ns; /* when a sampled use began; its negative length once it is over */
     _Atomic uint64_t *bits;    /* the word of the bitmap with this slot's bit; const */

@@ -123,7 +123,6 @@ static bool open_one_locked(mp_turn *turn, bool for_waiter) {
     uint32_t home = first && first->home ? first->home : mp_hints_of_thread()->home;
     mp_store_relaxed(&slot->home, (uint8_t)home);
     mp_store_relaxed(&slot->was_home, 0);
-    mp_store_relaxed(&slot->tag, NULL); /* the connector's memo, for now */
     slot->is_suspect = slot->is_dirty = false;
     slot->born_ns = turn->now_ns; /* once it is open, that moment */
     start_locked(turn, slot, MP_SLOT_OPENING, MP_OP_OPEN);
@@ -191,7 +190,8 @@ static void empty_locked(mp_turn *turn, mp_slot *slot, bool was_leaving) {
     mp_store_relaxed(&pool->total, mp_load_relaxed(&pool->total) - 1); /* C10 */
     push_empty(pool, slot);
     place->slots--;
-    if (place->slots == 0 && place != mp_load_relaxed(&pool->places)) {
+    bool is_needed = place->slots > 0 || place == mp_load_relaxed(&pool->places);
+    if (!is_needed && !pool->is_interrupting && !pool->is_closed) { /* else with the pool */
         place->is_stopped = true;
         turn->stop = place;
     }

@@ -39,11 +39,11 @@ typedef struct backend_state {
     _Atomic bool blocks[OP_KINDS];    /* slow: stay inside the call while this is set */
     _Atomic int64_t delay_ns;         /* slow: how long an open takes */
     _Atomic uint64_t begun[OP_KINDS]; /* operations begun so far */
-    _Atomic uint64_t aborted, starts, stops, probed; /* probed: calls of is_broken */
-    _Atomic int32_t handles, handles_max;            /* open now, and most at a time */
-    _Atomic int32_t opening, opening_max;            /* opens under way, and most at a time */
-    _Atomic int32_t inside;                          /* slow: calls inside the connector */
-    void (*on_call)(int kind);                       /* called inside each operation, if set */
+    _Atomic uint64_t aborted, interrupted, starts, stops, probed; /* probed: calls of is_broken */
+    _Atomic int32_t handles, handles_max;                         /* open now, and most at a time */
+    _Atomic int32_t opening, opening_max; /* opens under way, and most at a time */
+    _Atomic int32_t inside;               /* slow: calls inside the connector */
+    void (*on_call)(int kind);            /* called inside each operation, if set */
     held_op held[BACKEND_HELD_MAX];
     uint32_t held_count;
     int64_t begun_ns[4096]; /* when opens began, the first 4096 */

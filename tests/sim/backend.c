@@ -1,5 +1,5 @@
 /* The backend of the simulator: operations are kept in a list and completed later, in any order,
- * done or failed; some complete inside the call, some never until they are aborted. It knows which
+ * done or failed; some complete inside the call, some never until they are interrupted. It knows which
  * connections are open and whose they are, so that every wrong call shows. */
 #include "sim.h"
 
@@ -145,7 +145,7 @@ static void finish(uint32_t index, bool is_done) {
 static bool goes_well(const sim_op *op, bool is_healthy) {
     const sim_backend *backend = backend_of(op->start->pool);
     if (op->kind == SIM_CLOSE) return true;
-    if (op->is_aborted) return op->kind == SIM_OPEN && sim_chance(10);
+    if (op->is_interrupted) return op->kind == SIM_OPEN && sim_chance(10);
     if (op->native && op->native->is_broken) return false;
     if (is_healthy) return true;
     return !backend->is_down && !sim_chance(backend->fail_percent);
@@ -214,17 +214,13 @@ static void begin(sim_op_kind kind, sim_start *start, sim_native *native, mantis
     bool may_be_late = world->mailboxes[0].home != 0; /* it lay in the mailbox of its home */
     sim_check(may_be_late || entry->deadline_ns > world->now_ns,
               "an operation whose deadline is past");
-    bool may_stick = start->pool->has_abort && !world->is_calm;
+    bool may_stick = start->pool->has_interrupt && !world->is_calm;
     if (may_stick && sim_chance(backend->stuck_percent)) entry->is_stuck = true;
     else if (sim_chance(backend->inline_percent))
         sim_backend_complete(world->under_way_count - 1, world->is_calm);
 }
 
-static void on_begin_open(void *place, mantis_op *op) {
-    sim_check(*mantis_op_memo(op) == NULL, "the memo of an open is not empty");
-    *mantis_op_memo(op) = place;
-    begin(SIM_OPEN, place, NULL, op);
-}
+static void on_begin_open(void *place, mantis_op *op) { begin(SIM_OPEN, place, NULL, op); }
 
 static void on_begin_check(void *place, void *native, mantis_op *op) {
     begin(SIM_CHECK, place, native, op);
@@ -238,21 +234,23 @@ static void on_begin_close(void *place, void *native, mantis_op *op) {
     begin(SIM_CLOSE, place, native, op);
 }
 
-/* Either an operation under way shall end now, or this one is the close of a broken connection. */
 static void on_abort(void *place, void *native, mantis_op *op) {
+    begin(SIM_CLOSE, place, native, op);
+}
+
+/* An operation under way shall end now. */
+static void on_interrupt(void *place, mantis_op *op) {
     sim *world = sim_world;
     for (uint32_t i = 0; i < world->under_way_count; i++) {
         sim_op *entry = &world->under_way[i];
         if (entry->op != op) continue;
-        sim_check(entry->start == place && entry->native == native, "abort of another connection");
-        sim_check(native || *mantis_op_memo(op) == place, "the memo was lost");
-        entry->is_aborted = true;
+        sim_check(entry->start == place, "interrupt of another place's operation");
+        entry->is_interrupted = true;
         entry->is_stuck = false;
         if (sim_chance(50)) sim_backend_complete(i, false);
         return;
     }
-    sim_check(native, "abort of an open that is not under way");
-    begin(SIM_CLOSE, place, native, op);
+    sim_check(false, "interrupt of an operation that is not under way");
 }
 
 static bool is_broken(void *place, void *native) {
@@ -271,6 +269,7 @@ const mantis_connector sim_connector = {
     .reset = on_begin_reset,
     .close = on_begin_close,
     .abort = on_abort,
+    .interrupt = on_interrupt,
     .is_broken = is_broken,
 };
 

@@ -63,7 +63,7 @@ typedef struct sim_op {
     sim_start *start;
     sim_native *native;
     int64_t started_at_ns, deadline_ns;
-    bool is_aborted, is_stuck, is_prober;
+    bool is_interrupted, is_stuck, is_prober;
 } sim_op;
 
 /* How a request ended, kept for a while for the fairness of those around it. */
@@ -101,7 +101,7 @@ struct sim_pool {
     uint32_t place, number;
     mantis_pool_config config; /* as it is now, after all changes */
     uint32_t limits;           /* one bit each */
-    bool has_checks, has_abort;
+    bool has_checks, has_interrupt;
     bool has_suspects; /* idle ones may have to be checked first: try does not lend those */
 
     uint64_t attempts, answered[SIM_STATUSES], granted_waiting;

@@ -151,7 +151,7 @@ void sim_pool_open(sim *world, uint32_t place) {
     world->opening |= 1u << place;
     *pool = (sim_pool){.is_used = true, .place = place, .number = (uint32_t)sim_number()};
     pool->config = random_config(world, pool);
-    pool->has_checks = pool->has_abort = pool->config.connector == &sim_connector;
+    pool->has_checks = pool->has_interrupt = pool->config.connector == &sim_connector;
     pool->has_suspects = pool->has_checks && pool->config.check_after_idle_ms > 0;
     choose_limits(world, pool);
     pool->due_ns = world->now_ns;
