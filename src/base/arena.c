@@ -19,7 +19,11 @@ void *mp_arena_make(mp_arena *arena, size_t alignment, size_t size) {
     if (arena->left < size) {
         unsigned char *block = aligned_alloc(BLOCK_ALIGNMENT, MP_ARENA_BLOCK);
         if (!block) return NULL;
-        *arena = (mp_arena){.at = block, .left = MP_ARENA_BLOCK};
+        /* A leak checker takes what only pointers into its middle lead to for lost. */
+        memcpy(block, &arena->blocks, sizeof arena->blocks);
+        *arena = (mp_arena){.at = block + BLOCK_ALIGNMENT,
+                            .left = MP_ARENA_BLOCK - BLOCK_ALIGNMENT,
+                            .blocks = block};
     }
     void *piece = memset(arena->at, 0, size);
     arena->at += size;

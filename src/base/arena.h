@@ -11,6 +11,7 @@
 typedef struct mp_arena {
     unsigned char *at;
     size_t left;
+    void *blocks; /* the newest; each begins with a pointer to the one before */
 } mp_arena;
 
 /* A piece, zeroed; NULL: no memory. A large one has a block of its own. */
