@@ -19,6 +19,7 @@ extern "C" {
 
 #define MANTIS_KEY_MAX ((size_t)64 << 10)
 #define MANTIS_VALUE_MAX ((size_t)64 << 20)
+#define MANTIS_TTL_MAX_MS (INT64_C(1) << 53) /* 285,000 years */
 
 /* Bytes that came out, with their version (0 where the backend has none) and expiry (milliseconds
  * of wall-clock time since 1970; 0: never). Valid until mantis_value_free(), also after the release
@@ -42,7 +43,8 @@ typedef struct mantis_write {
     size_t key_size;
     const void *value; /* NULL: delete the key */
     size_t value_size;
-    int64_t ttl_ms; /* how long from now the key lives, by the wall clock; 0: for ever */
+    int64_t ttl_ms; /* how long from now the key lives, by the wall clock: 1 to
+                     * MANTIS_TTL_MAX_MS; 0: for ever, and for a delete */
 } mantis_write;
 
 typedef enum mantis_durability {

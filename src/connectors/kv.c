@@ -34,6 +34,17 @@ static mantis_status check_key(const void *key, size_t key_size, mantis_error *e
     return refuse_key(key, key_size, error);
 }
 
+__attribute__((cold)) static mantis_status check_ttl(const mantis_write *write,
+                                                     mantis_error *error) {
+    if (!write->value)
+        return refuse(error, MANTIS_INVALID, "a delete has no time to live, and ttl_ms is %lld",
+                      (long long)write->ttl_ms);
+    if (write->ttl_ms > 0 && write->ttl_ms <= MANTIS_TTL_MAX_MS) return MANTIS_OK;
+    return refuse(error, MANTIS_INVALID,
+                  "ttl_ms is %lld: 0 for ever, or 1 to %lld (MANTIS_TTL_MAX_MS)",
+                  (long long)write->ttl_ms, (long long)MANTIS_TTL_MAX_MS);
+}
+
 static mantis_status check_write(const mantis_write *write, mantis_error *error) {
     mantis_status status = check_key(write->key, write->key_size, error);
     if (mp_unlikely(status != MANTIS_OK)) return status;
@@ -45,6 +56,7 @@ static mantis_status check_write(const mantis_write *write, mantis_error *error)
                       "value is NULL, and value_size is %zu: NULL and 0 "
                       "delete the key",
                       write->value_size);
+    if (mp_unlikely(write->ttl_ms != 0)) return check_ttl(write, error);
     return MANTIS_OK;
 }
 
@@ -88,6 +100,13 @@ static mantis_status check_batch(const mantis_write *writes, size_t count, int64
     return MANTIS_OK;
 }
 
+static mantis_status check_durability(const char *operation, mantis_durability durability,
+                                      mantis_error *error) {
+    if ((unsigned)durability <= MANTIS_DURABLE_SYNCED) return MANTIS_OK;
+    return refuse(error, MANTIS_INVALID, "%s: there is no durability %d", operation,
+                  (int)durability);
+}
+
 static mantis_status write_one(mantis_conn conn, const mantis_write *write,
                                mantis_durability durability, mantis_error *error) {
     mp_conn_view view;
@@ -110,8 +129,8 @@ mantis_status mantis_conn_set(mantis_conn conn, const void *key, size_t key_size
 mantis_status mantis_conn_set_with(mantis_conn conn, const mantis_write *write,
                                    mantis_durability durability, mantis_error *error) {
     if (!write) return refuse(error, MANTIS_INVALID, "set: write is NULL");
-    if ((unsigned)durability > MANTIS_DURABLE_SYNCED)
-        return refuse(error, MANTIS_INVALID, "set: there is no durability %d", (int)durability);
+    mantis_status status = check_durability("set", durability, error);
+    if (status != MANTIS_OK) return status;
     return write_one(conn, write, durability, error);
 }
 
@@ -125,16 +144,135 @@ mantis_status mantis_conn_batch(mantis_conn conn, const mantis_write *writes, si
                                 mantis_durability durability, mantis_error *error) {
     if (!writes && count)
         return refuse(error, MANTIS_INVALID, "batch: writes is NULL, and count is %zu", count);
-    if ((unsigned)durability > MANTIS_DURABLE_SYNCED)
-        return refuse(error, MANTIS_INVALID, "batch: there is no durability %d", (int)durability);
+    mantis_status status = check_durability("batch", durability, error);
+    if (status != MANTIS_OK) return status;
     mp_conn_view view;
     const mantis_kv *kv;
-    mantis_status status = find_kv(conn, &view, &kv, error);
+    status = find_kv(conn, &view, &kv, error);
     if (status != MANTIS_OK) return status;
     if (!kv->write) return refuse_operation(&view, "batch", error);
     status = check_batch(writes, count, view.memory_max_bytes, error);
     if (status != MANTIS_OK || count == 0) return status;
     return kv->write(view.native, writes, count, durability, error);
+}
+
+mantis_status mantis_conn_compare_and_set(mantis_conn conn, const mantis_write *write,
+                                          uint64_t expected, mantis_durability durability,
+                                          uint64_t *version, mantis_error *error) {
+    if (!write) return refuse(error, MANTIS_INVALID, "compare-and-set: write is NULL");
+    mantis_status status = check_durability("compare-and-set", durability, error);
+    if (status != MANTIS_OK) return status;
+    mp_conn_view view;
+    const mantis_kv *kv;
+    status = find_kv(conn, &view, &kv, error);
+    if (status != MANTIS_OK) return status;
+    if (!kv->compare_and_set) return refuse_operation(&view, "compare-and-set", error);
+    status = check_write(write, error);
+    if (status != MANTIS_OK) return status;
+    uint64_t made = 0;
+    status = kv->compare_and_set(view.native, write, expected, durability, &made, error);
+    if (status == MANTIS_OK && version) *version = made;
+    return status;
+}
+
+/* ---- transactions ---- */
+
+mantis_status mantis_conn_begin(mantis_conn conn, mantis_transaction kind, mantis_error *error) {
+    if ((unsigned)kind > MANTIS_TRANSACTION_SNAPSHOT)
+        return refuse(error, MANTIS_INVALID, "begin: there is no kind of transaction %d",
+                      (int)kind);
+    mp_conn_view view;
+    const mantis_kv *kv;
+    mantis_status status = find_kv(conn, &view, &kv, error);
+    if (status != MANTIS_OK) return status;
+    if (!kv->begin) return refuse_operation(&view, "begin", error);
+    /* Before it is open, so that no way leads from an open one to a release without a reset. */
+    status = mantis_conn_mark_dirty(conn);
+    if (status != MANTIS_OK) return refuse(error, status, "begin: %s", mantis_status_text(status));
+    return kv->begin(view.native, kind, view.memory_max_bytes, error);
+}
+
+mantis_status mantis_conn_commit(mantis_conn conn, mantis_durability durability,
+                                 mantis_error *error) {
+    mantis_status status = check_durability("commit", durability, error);
+    if (status != MANTIS_OK) return status;
+    mp_conn_view view;
+    const mantis_kv *kv;
+    status = find_kv(conn, &view, &kv, error);
+    if (status != MANTIS_OK) return status;
+    if (!kv->commit) return refuse_operation(&view, "commit", error);
+    return kv->commit(view.native, durability, error);
+}
+
+mantis_status mantis_conn_rollback(mantis_conn conn, mantis_error *error) {
+    mp_conn_view view;
+    const mantis_kv *kv;
+    mantis_status status = find_kv(conn, &view, &kv, error);
+    if (status != MANTIS_OK) return status;
+    if (!kv->rollback) return refuse_operation(&view, "rollback", error);
+    return kv->rollback(view.native, error);
+}
+
+/* ---- writes that do not block ---- */
+
+static mantis_status check_commit(const mantis_commit *commit, int64_t max_bytes,
+                                  mantis_error *error) {
+    size_t count = commit->count;
+    if (!commit->on_done) return refuse(error, MANTIS_INVALID, "submit: on_done is NULL");
+    if ((unsigned)commit->kind > MANTIS_COMMIT_TRANSACTION)
+        return refuse(error, MANTIS_INVALID, "submit: there is no kind of commit %d",
+                      (int)commit->kind);
+    if (commit->kind == MANTIS_COMMIT_TRANSACTION && count != 0)
+        return refuse(error, MANTIS_INVALID,
+                      "submit: count is %zu, and a transaction has its own writes: 0", count);
+    if (commit->kind == MANTIS_COMMIT_COMPARE_AND_SET && count != 1)
+        return refuse(error, MANTIS_INVALID,
+                      "submit: count is %zu, and a compare-and-set is one write: 1", count);
+    if (!commit->writes && count != 0)
+        return refuse(error, MANTIS_INVALID, "submit: writes is NULL, and count is %zu", count);
+    mantis_status status = check_durability("submit", commit->durability, error);
+    if (status != MANTIS_OK) return status;
+    return count == 1 ? check_write(commit->writes, error) /* may be larger than a batch */
+                      : check_batch(commit->writes, count, max_bytes, error);
+}
+
+/* What a commit asks for, by the calls that block. */
+static mantis_status run_commit(const mantis_kv *kv, void *native, mantis_commit *commit) {
+    mantis_error *error = &commit->error;
+    switch (commit->kind) {
+    case MANTIS_COMMIT_COMPARE_AND_SET:
+        return kv->compare_and_set(native, commit->writes, commit->expected, commit->durability,
+                                   &commit->version, error);
+    case MANTIS_COMMIT_TRANSACTION: return kv->commit(native, commit->durability, error);
+    default:
+        return commit->count == 0
+                   ? MANTIS_OK
+                   : kv->write(native, commit->writes, commit->count, commit->durability, error);
+    }
+}
+
+static bool can_commit(const mantis_kv *kv, mantis_commit_kind kind) {
+    if (kv->submit) return true;
+    if (kind == MANTIS_COMMIT_COMPARE_AND_SET) return kv->compare_and_set != NULL;
+    return kind == MANTIS_COMMIT_TRANSACTION ? kv->commit != NULL : kv->write != NULL;
+}
+
+mantis_status mantis_conn_submit(mantis_conn conn, mantis_commit *commit, mantis_error *error) {
+    if (!commit) return refuse(error, MANTIS_INVALID, "submit: commit is NULL");
+    mp_conn_view view;
+    const mantis_kv *kv;
+    mantis_status status = find_kv(conn, &view, &kv, error);
+    if (status != MANTIS_OK) return status;
+    status = check_commit(commit, view.memory_max_bytes, error);
+    if (status != MANTIS_OK) return status;
+    if (!can_commit(kv, commit->kind)) return refuse_operation(&view, "submit", error);
+    commit->status = MANTIS_OK;
+    commit->version = 0;
+    commit->error = (mantis_error){0};
+    if (kv->submit) return kv->submit(view.native, commit, error);
+    commit->status = run_commit(kv, view.native, commit);
+    commit->on_done(commit);
+    return MANTIS_OK;
 }
 
 /* ---- reads ---- */
