@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+"""Build every example as a user does, from what is installed, and run it under valgrind: with the
+command in its head, shared and static, and with CMake. Usage: examples.py BUILD EXAMPLES"""
+
+import pathlib
+import re
+import shutil
+import sys
+import tempfile
+
+from installed import Skip, Tree, install, needed, run, run_cases
+
+HERE = pathlib.Path(__file__).resolve().parent
+COMMAND = re.compile(r"^ \*\s+(cc .*?) && ", re.MULTILINE)
+NEED_A_SERVER = {"mantispool-pq", "mantispool-redis"}
+VALGRIND = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
+            "--show-leak-kinds=definite,possible", "--errors-for-leak-kinds=definite,possible",
+            f"--suppressions={HERE / 'valgrind.supp'}"]
+
+
+class Example:
+    """One example, and what the command in its head says."""
+
+    def __init__(self, source):
+        self.source = source
+        self.name = source.stem
+        found = COMMAND.search(source.read_text())
+        assert found, f"{source.name} does not say how it is built: ' *     cc … && ./name'"
+        self.command = found.group(1)
+        self.packages = re.search(r"--libs ([^)]*)\)", self.command).group(1).split()
+
+    def compile(self, tree, place, more=""):
+        """Run the command, in a folder of its own: the program."""
+        place = place / self.name
+        place.mkdir(parents=True)
+        shutil.copy(self.source, place)
+        run("sh", "-c", f"{self.command} -Wall -Wextra -Werror {more}", cwd=place,
+            env=tree.environment)
+        return place / re.search(r"-o (\S+)", self.command).group(1)
+
+
+class Ground:
+    """The installed trees and the examples that can be built here."""
+
+    def __init__(self, build, examples, scratch):
+        self.scratch = scratch
+        self.shared = install(build, scratch / "shared")
+        shutil.copytree(self.shared.root, scratch / "static", symlinks=True)
+        for path in (scratch / "static").rglob("*.so*"):
+            path.unlink()
+        self.static = Tree(scratch / "static")
+        self.examples = []
+        for source in sorted(examples.glob("*.c")):
+            example = Example(source)
+            try:
+                run("pkg-config", "--exists", *example.packages, env=self.shared.environment)
+                self.examples.append(example)
+            except AssertionError:
+                print(f"# {example.name} is not built: {example.packages} are not all here")
+        assert len(self.examples) >= 4, f"only {len(self.examples)} examples"
+
+
+def run_example(example, program, tree):
+    """Run an example under valgrind, unless it needs a server."""
+    if NEED_A_SERVER & set(example.packages):
+        return
+    if not shutil.which("valgrind"):
+        raise Skip("built; valgrind is not installed")
+    run(*VALGRIND, program, cwd=program.parent, env=tree.environment, timeout=300)
+
+
+def the_command_in_each_head_works(ground):
+    for example in ground.examples:
+        program = example.compile(ground.shared, ground.scratch / "head")
+        ours = [name for name in needed(program) if name.startswith("libmantispool")]
+        assert ours, f"{example.name} needs none of our libraries"
+        run_example(example, program, ground.shared)
+
+
+def with_static_it_links_the_archives(ground):
+    for example in ground.examples:
+        example.command = example.command.replace("pkg-config", "pkg-config --static")
+        program = example.compile(ground.static, ground.scratch / "archives")
+        ours = [name for name in needed(program) if name.startswith("libmantispool")]
+        assert not ours, f"{example.name} needs {ours}"
+        run_example(example, program, ground.static)
+
+
+def a_program_can_be_static_altogether(ground):
+    for example in ground.examples:
+        if set(example.packages) <= {"mantispool", "mantispool-store"}:
+            program = example.compile(ground.static, ground.scratch / "alone", "-static")
+            assert not needed(program), f"{example.name} needs {needed(program)}"
+            run(program, cwd=program.parent, timeout=120)
+
+
+def configure(ground, place, text):
+    """Configure a CMake project of this text; its folder is the place."""
+    if not shutil.which("cmake"):
+        raise Skip("cmake is not installed")
+    place.mkdir()
+    (place / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.13)\nproject(examples C)\n" + text)
+    prefix = ground.shared.include.parent
+    return run("cmake", "-S", place, "-B", place / "build", f"-DCMAKE_PREFIX_PATH={prefix}",
+               "-DCMAKE_BUILD_TYPE=RelWithDebInfo", env=ground.shared.environment)
+
+
+def with_cmake_they_build_and_run(ground):
+    lines = ["find_package(mantispool 0.1 REQUIRED)", "find_package(PkgConfig REQUIRED)",
+             "find_package(Threads REQUIRED)"]
+    for example in ground.examples:
+        targets = ["Threads::Threads"]
+        for package in example.packages:
+            if package.startswith("mantispool"):
+                targets.append("mantispool::" + package.removeprefix("mantispool-"))
+            else:
+                lines.append(f"pkg_check_modules({package} REQUIRED IMPORTED_TARGET {package})")
+                targets.append(f"PkgConfig::{package}")
+        lines.append(f"add_executable({example.name} {example.source})")
+        lines.append(f"target_link_libraries({example.name} PRIVATE {' '.join(targets)})")
+    place = ground.scratch / "cmake"
+    configure(ground, place, "\n".join(lines) + "\n")
+    run("cmake", "--build", place / "build", "-j2")
+    for example in ground.examples:
+        run_example(example, place / "build" / example.name, ground.shared)
+
+
+def refusal(ground, name, text):
+    """What CMake says to a project that it must refuse."""
+    try:
+        configure(ground, ground.scratch / name, text)
+    except AssertionError as refused:
+        return " ".join(str(refused).split())
+    raise AssertionError(f"CMake takes {text}")
+
+
+def cmake_hears_what_is_missing(ground):
+    said = refusal(ground, "newer", "find_package(mantispool 9.1 REQUIRED)")
+    assert "compatible with requested version" in said, said
+    said = refusal(ground, "older-major", "find_package(mantispool 0.99 REQUIRED)")
+    assert "compatible with requested version" in said, said
+    said = refusal(ground, "part", "find_package(mantispool REQUIRED COMPONENTS store tea)")
+    assert "there is no libmantispool-tea.so in" in said, said
+
+
+CASES = [the_command_in_each_head_works, with_static_it_links_the_archives,
+         a_program_can_be_static_altogether, with_cmake_they_build_and_run,
+         cmake_hears_what_is_missing]
+
+
+def main():
+    build, examples = (pathlib.Path(word).resolve() for word in sys.argv[1:3])
+    with tempfile.TemporaryDirectory() as scratch:
+        return run_cases(CASES, Ground(build, examples, pathlib.Path(scratch)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
