@@ -56,7 +56,8 @@ typedef struct mantis_connector {
     void (*interrupt)(void *place, mantis_op *op);
 
     /* Is it known already to be of no use? Called before a grant on the borrower's thread, so it
-     * must be instant: no system call if it can be helped. */
+     * must be instant: no system call if it can be helped. Not called at a dirty release: there the
+     * reset finds out. */
     bool (*is_broken)(void *place, void *native);
 
     const struct mantis_kv *kv; /* for mantis_conn_set() and its like; NULL: they say UNSUPPORTED */

@@ -256,7 +256,6 @@ static void unwatch(mp_slot *slot) {
 
 static void release_locked(mp_turn *turn, mp_slot *slot, mantis_release how) {
     unwatch(slot);
-    if (how != MANTIS_RELEASE_BROKEN && slot->is_dirty) how = MANTIS_RELEASE_DIRTY;
     if (how == MANTIS_RELEASE_UNUSED) forget_use(slot);
     if (how == MANTIS_RELEASE_BROKEN) mp_supply_close_locked(turn, slot, MANTIS_CLOSE_BROKEN, true);
     else if (how == MANTIS_RELEASE_DIRTY) mp_supply_reset_locked(turn, slot);
@@ -282,7 +281,9 @@ static __attribute__((noinline)) mantis_status release_slow(mantis_conn conn, ma
     mantis_status status = mp_pool_enter(pool, conn.pool, NULL);
     if (status != MANTIS_OK) return status;
     bool is_mine = take_back(slot, conn.generation);
-    if (is_mine && mp_supply_is_broken(pool, slot)) how = MANTIS_RELEASE_BROKEN;
+    if (is_mine && slot->is_dirty && how != MANTIS_RELEASE_BROKEN) how = MANTIS_RELEASE_DIRTY;
+    bool is_reset = how == MANTIS_RELEASE_DIRTY; /* which finds out by itself what is broken */
+    if (is_mine && !is_reset && mp_supply_is_broken(pool, slot)) how = MANTIS_RELEASE_BROKEN;
     mp_turn turn = mp_turn_begin(pool);
     if (is_mine) release_locked(&turn, slot, how);
     status = pool->is_closed ? MANTIS_CLOSED : is_mine ? MANTIS_OK : MANTIS_STALE;

@@ -239,8 +239,7 @@ static mantis_status begin(mantis_pool *pool, const mantis_pool_config *config,
 mantis_status mantis_pool_open(mantis_pool **out, const mantis_pool_config *config,
                                mantis_error *error) {
     if (!out || !config)
-        return mp_error_set(error, MANTIS_INVALID, "mantis_pool_open: %s is NULL",
-                            out ? "config" : "out");
+        return mp_error_set(error, MANTIS_INVALID, "mantis_pool_open: out or config is NULL");
     mp_settings settings;
     mantis_status status = check_config(config, &settings, error);
     if (status != MANTIS_OK) return status;

@@ -102,7 +102,7 @@ typedef struct mp_slot {
     uint8_t reason;         /* mantis_close_reason while CLOSING */
     bool leak_reported : 1; /* for this generation */
     bool is_suspect : 1;    /* to be checked before it is lent */
-    bool is_dirty : 1;      /* to be reset when it comes back */
+    bool is_dirty;          /* to be reset when it comes back; a holder reads it too */
     _Atomic uint8_t progress; /* enum mp_op_progress; any thread */
 } mp_slot;
 

@@ -386,4 +386,35 @@ TEST(s5_a_mailbox_with_a_request_cannot_be_closed) {
     pool_close(&pool);
 }
 
+/* Released as `how` after it was marked: is it reset? */
+static void check_marked(mantis_release how, uint64_t resets, uint64_t aborts) {
+    mantis_pool_config config = fake_config(1, 1);
+    mantis_pool *pool = pool_open(&config);
+    run_for(pool, SECOND);
+    mantis_conn conn = take(pool), copy = conn;
+    check_equal(mantis_conn_mark_dirty(conn), MANTIS_OK);
+    handle *native = handle_of(conn);
+    native->is_broken = how != MANTIS_RELEASE_BROKEN; /* not asked: the reset finds out */
+    aborts += backend.aborted;
+    backend.holds[OP_RESET] = true;
+    check_equal(mantis_conn_release_as(&conn, how), MANTIS_OK);
+    check_equal(mantis_conn_mark_dirty(copy), MANTIS_STALE);
+    check_equal(stats_of(pool).resetting, resets);
+    check_equal(backend.aborted, aborts);
+    native->is_broken = false;
+    backend.holds[OP_RESET] = false;
+    complete_all(true);
+    conn = take(pool);
+    check_equal(mantis_conn_release(&conn), MANTIS_OK);
+    check_equal(stats_of(pool).was_reset, resets); /* once */
+    pool_close(&pool);
+}
+
+TEST(s10_a_connection_marked_dirty_is_reset_however_it_is_released) {
+    check_marked(MANTIS_RELEASE_CLEAN, 1, 0);
+    check_marked(MANTIS_RELEASE_UNUSED, 1, 0);
+    check_marked(MANTIS_RELEASE_DIRTY, 1, 0);
+    check_marked(MANTIS_RELEASE_BROKEN, 0, 1);
+}
+
 TAP_MAIN

@@ -1,6 +1,6 @@
 /* The backend of the simulator: operations are kept in a list and completed later, in any order,
- * done or failed; some complete inside the call, some never until they are interrupted. It knows which
- * connections are open and whose they are, so that every wrong call shows. */
+ * done or failed; some complete inside the call, some never until they are interrupted. It knows
+ * which connections are open and whose they are, so that every wrong call shows. */
 #include "sim.h"
 
 #include <inttypes.h>
@@ -129,6 +129,7 @@ static void finish(uint32_t index, bool is_done) {
     op.start->ops--;
     void *native = NULL;
     if (op.native) op.native->op = NULL;
+    if (op.kind == SIM_RESET) op.native->is_dirty = false;
     if (op.kind == SIM_OPEN && is_done) native = native_new(op.start);
     if (op.kind == SIM_OPEN && is_done) note_opened(&op);
     if (op.kind == SIM_OPEN && !is_done) {

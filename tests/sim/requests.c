@@ -98,7 +98,9 @@ void sim_granted(sim_pool *pool, mantis_conn conn, const sim_recent *how) {
     }
     if (native) {
         sim_check(!native->is_out, "connection %" PRIu64 " has two owners", native->number);
+        sim_check(!native->is_dirty, "connection %" PRIu64 " is lent dirty", native->number);
         native->is_out = true;
+        if (sim_chance(5)) native->is_dirty = mantis_conn_mark_dirty(conn) == MANTIS_OK;
     }
     sim_check(world->held_count < SIM_HELD_MAX, "too many held");
     world->held[world->held_count++] = (sim_held){.conn = conn, .pool = pool, .native = native};

@@ -48,6 +48,7 @@ typedef enum sim_op_kind { SIM_OPEN, SIM_CHECK, SIM_RESET, SIM_CLOSE, SIM_OP_KIN
 /* A connection as the backend knows it. */
 typedef struct sim_native {
     bool is_open, is_broken, is_out; /* is_out: lent, and not released yet */
+    bool is_dirty;                   /* marked so by its holder, and not reset yet */
     sim_start *start;
     mantis_op *op; /* under way on it, or NULL */
     int64_t opened_at_ns;
