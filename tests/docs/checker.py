@@ -78,6 +78,8 @@ def a_program_that_prints_something_else_fails(place):
     program = PROGRAM.format(status="OK", code=0)
     fails(place, f"{program}```output\nTIMEOUT\n```\n", "should print\n")
     succeeds(place, f"{program}```output\nOK\n```\n")
+    succeeds(place, f"{program}```output\nO...\n```\n")
+    fails(place, f"{program}```output\nE...\n```\n", "should print\n")
     succeeds(place, f"{program}\nIt says:\n\n```output\n...\nOK\n```\n")
 
 

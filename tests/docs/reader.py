@@ -6,8 +6,8 @@ A block is a fence with a language. One line directly before it may say somethin
     <!-- not built: REASON -->   not even that
     <!-- file: NAME -->          it is also a file of this name, for the shell blocks after it
 
-A block of `output` is what the block before it prints, line by line; a line `...` stands for any
-lines."""
+A block of `output` is what the block before it prints, line by line; `...` stands for anything in
+its line, and a line of its own for any lines."""
 
 import dataclasses
 import re

@@ -77,10 +77,12 @@ def must(command, cwd, environment):
 
 
 def is_like(expected, output):
-    """Is the output as the document has it? A line `...` stands for any lines."""
+    """Is the output as the document has it? `...` stands for anything in its line, and a line of
+    its own for any lines."""
     pattern = ""
     for line in expected.rstrip("\n").split("\n"):
-        pattern += r"(?:.*\n)*" if line.strip() == "..." else re.escape(line.rstrip()) + r"[ \t]*\n"
+        words = [re.escape(piece) for piece in line.rstrip().split("...")]
+        pattern += r"(?:.*\n)*" if line.strip() == "..." else ".*".join(words) + r"[ \t]*\n"
     return re.fullmatch(pattern, output.rstrip("\n") + "\n") is not None
 
 
