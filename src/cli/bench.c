@@ -29,6 +29,7 @@ typedef struct bench_run {
     sigset_t signals; /* which end it early */
     mantis_pool *pool;
     mp_summary summary;
+    char shown_dsn[256];
 } bench_run;
 
 /* ---- what is asked for ---- */
@@ -36,7 +37,7 @@ typedef struct bench_run {
 static const char details[] =
     "Opens a pool, loads the key space, then lets every thread borrow a connection, do one\n"
     "operation and give the connection back, over and over. Ends with a table; Ctrl-C ends it\n"
-    "early. DSN is " MP_DSN_FORMS ",\nby default " MP_SESSION_DSN ".\n\n"
+    "early. DSN is one of\n  " MP_DSN_FORMS "\nand " MP_SESSION_DSN " by default.\n\n"
     "Operations of a mix: get, set, delete, exists, scan (up to 10 keys of a prefix), with shares\n"
     "relative to each other. Reading a key that is not there counts as an error: the key space\n"
     "was loaded. Deletes have keys of their own, which sets bring back.\n"
@@ -245,6 +246,8 @@ static int run_bench(const mp_command *command, int argc, char **argv) {
     block_signals(&bench);
     bench.pool = mp_session_open(command, bench.summary.dsn, bench.summary.connections, 0);
     if (!bench.pool) return MP_EXIT_FAILED;
+    mp_dsn_format(bench.summary.dsn, bench.shown_dsn, sizeof bench.shown_dsn);
+    bench.summary.dsn = bench.shown_dsn; /* from here on it is only shown */
     write_plan(&bench);
     code = run_preload(&bench);
     if (code < 0) code = run_load(&bench);

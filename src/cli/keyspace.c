@@ -99,7 +99,11 @@ static mantis_status write_marker(const mp_keyspace *keyspace, mantis_pool *pool
                    (unsigned long long)keyspace->keys, (unsigned long long)keyspace->value_bytes);
     mantis_write write = {marker_key, sizeof marker_key - 1, is_loaded ? text : NULL,
                           is_loaded ? strlen(text) : 0, 0};
-    status = mantis_conn_set_with(conn, &write, MANTIS_DURABLE_SYNCED, error);
+    mantis_error why = {0};
+    status = mantis_conn_set_with(conn, &write, MANTIS_DURABLE_SYNCED, &why);
+    if (status == MANTIS_UNSUPPORTED) /* a server that does not say what is on disk */
+        status = mantis_conn_set_with(conn, &write, MANTIS_DURABLE_DEFAULT, &why);
+    if (status != MANTIS_OK) *error = why;
     (void)mantis_conn_release(&conn);
     return status;
 }

@@ -30,15 +30,16 @@ static const char details[] =
     "  set K V         set K to V\n"
     "  del K           delete K; one that is not there is no error\n"
     "  exists K        exit code 0 if K is there, 1 if not\n"
-    "  scan [PREFIX]   write the keys that begin with PREFIX in order, as key<TAB>value; what is\n"
-    "                  not printable as \\xNN\n"
+    "  scan [PREFIX]   write the keys that begin with PREFIX in order (redis: in none), as\n"
+    "                  key<TAB>value; what is not printable as \\xNN\n"
     "  batch           read lines 'set K V' and 'del K', apply them all or none of them\n"
     "  shell           read one command a line (set, get, del, exists, scan, help, quit) and\n"
     "                  answer each with one line: OK, the value, (nil), or ERR and a reason\n\n"
     "In lines K ends at the first space, and V is the rest of the line. Behind -- nothing is an\n"
     "option: mantispool kv set K -- --help. What was acknowledged with OK or exit code 0 is as\n"
     "durable as the DSN says (sync=interval: it survives a crash of the process; sync=group: and\n"
-    "of the machine). DSN is " MP_DSN_FORMS ".\n";
+    "of the machine; redis: what the server's configuration says). DSN is one of\n"
+    "  " MP_DSN_FORMS "\n";
 
 /* ---- operations ---- */
 

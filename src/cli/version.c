@@ -10,7 +10,9 @@ static int run_version(const mp_command *command, int argc, char **argv) {
     int code = mp_args_parse(&args, argc, argv);
     if (code >= 0) return code;
     (void)printf("mantispool %s\n", mantis_version());
-    (void)printf("store: rocksdb %s (%s)\n", MP_ROCKSDB_VERSION, MP_DSN_FORMS);
+    for (const mp_dsn_scheme *scheme = mp_dsn_schemes; scheme->name; scheme++)
+        if (scheme->connector)
+            (void)printf("%s: %s (%s)\n", scheme->name, scheme->version, scheme->forms);
     (void)printf("compiler: %s %s\n",
 #ifdef __clang__
                  "clang",

@@ -1,37 +1,68 @@
 /* The schemes and their connectors. */
 #include "connectors/dsn.h"
 
-#include <mantis/store.h>
+#include "base/error.h"
 
+#include <mantis/store.h>
+#ifdef MP_REDIS_VERSION
+#include <mantis/redis.h>
+#endif
+
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
-static bool is_scheme(const char *dsn, const char *scheme) {
-    return strncmp(dsn, scheme, strlen(scheme)) == 0;
+#ifdef MP_REDIS_VERSION
+#define REDIS &mantis_redis, "hiredis " MP_REDIS_VERSION
+#else
+#define REDIS NULL, NULL
+#endif
+
+const mp_dsn_scheme mp_dsn_schemes[] = {
+    {"store", {"mantis:"}, MP_DSN_STORE, &mantis_embedded, "rocksdb " MP_ROCKSDB_VERSION},
+    {"redis", {"redis:", "redis+unix:", "rediss:"}, MP_DSN_REDIS, REDIS},
+    {"postgres", {"postgres:", "postgresql:"}, NULL, NULL, NULL},
+    {"mysql", {"mysql:"}, NULL, NULL, NULL},
+    {NULL, {NULL}, NULL, NULL, NULL},
+};
+
+static bool is_of(const mp_dsn_scheme *scheme, const char *dsn) {
+    for (size_t i = 0; i < sizeof scheme->prefixes / sizeof scheme->prefixes[0]; i++) {
+        const char *prefix = scheme->prefixes[i];
+        if (prefix && strncmp(dsn, prefix, strlen(prefix)) == 0) return true;
+    }
+    return false;
 }
 
-static mantis_status refuse_dsn(const char *dsn, mantis_error *error) {
-    static const char *const known[] = {"postgres:", "postgresql:", "redis:", "rediss:", "mysql:"};
-    mantis_error why = {.status = MANTIS_INVALID};
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        if (!is_scheme(dsn, known[i])) continue;
-        why.status = MANTIS_UNSUPPORTED;
-        (void)snprintf(why.text, sizeof why.text,
-                       "%s is not built into this program, which knows " MP_DSN_FORMS,
-                       known[i]); /* no more of it: it may hold a password */
-    }
-    if (why.status == MANTIS_INVALID && *dsn)
-        (void)snprintf(why.text, sizeof why.text,
-                       "'%.60s' is no DSN: for a directory write "
-                       "mantis:%.60s",
-                       dsn, strchr(dsn, ':') ? "DIR" : dsn);
-    if (!*dsn) (void)snprintf(why.text, sizeof why.text, "the DSN is empty: write " MP_DSN_FORMS);
-    if (error) *error = why;
-    return why.status;
+static mantis_status refuse_unknown(const char *dsn, mantis_error *error) {
+    char shown[64];
+    if (!*dsn) return mp_error_set(error, MANTIS_INVALID, "the DSN is empty: write " MP_DSN_FORMS);
+    mp_dsn_format(dsn, shown, sizeof shown);
+    if (strchr(dsn, ':'))
+        return mp_error_set(error, MANTIS_INVALID, "'%s' is no DSN: write " MP_DSN_FORMS, shown);
+    return mp_error_set(error, MANTIS_INVALID, "'%s' is no DSN: for a directory write mantis:%s",
+                        shown, shown);
 }
 
 mantis_status mp_dsn_find(const char *dsn, const mantis_connector **out, mantis_error *error) {
-    if (!is_scheme(dsn, "mantis:")) return refuse_dsn(dsn, error);
-    *out = &mantis_embedded;
-    return MANTIS_OK;
+    for (const mp_dsn_scheme *scheme = mp_dsn_schemes; scheme->name; scheme++) {
+        if (!is_of(scheme, dsn)) continue;
+        if (!scheme->connector)
+            return mp_error_set(error, MANTIS_UNSUPPORTED,
+                                "%s is not built into this program, which knows " MP_DSN_FORMS,
+                                scheme->prefixes[0]);
+        *out = scheme->connector;
+        return MANTIS_OK;
+    }
+    return refuse_unknown(dsn, error);
+}
+
+void mp_dsn_format(const char *dsn, char *out, size_t size) {
+    const char *query = strchr(dsn, '?'), *scheme = strstr(dsn, "://");
+    bool has_password = query && strstr(query, "password");
+    int end = (int)(has_password ? (size_t)(query - dsn) : strlen(dsn));
+    const char *at = memrchr(dsn, '@', (size_t)end);
+    int from = at ? (int)(at - dsn) : 0, head = scheme && scheme < at ? (int)(scheme + 3 - dsn) : 0;
+    (void)snprintf(out, size, "%.*s%s%.*s%s", head, dsn, at ? "***" : "", end - from, dsn + from,
+                   has_password ? "?***" : "");
 }
