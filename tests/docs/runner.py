@@ -16,7 +16,7 @@ SECONDS_MAX = 120  # a guard against hanging, not a measurement
 C_FLAGS = ["-std=gnu17", "-Wall", "-Werror"]
 FRAGMENT_FLAGS = ["-Wno-unused"]  # what a fragment declares is used by the rest of the program
 PACKAGES = {  # the pkg-config package that an #include asks for
-    r"mantis/postgres\.h": "mantispool-pq", r"mantis/redis\.h": "mantispool-redis",
+    r"mantis/pq\.h": "mantispool-pq", r"mantis/redis\.h": "mantispool-redis",
     r"mantis/store\.h": "mantispool-store", r"mantis/": "mantispool", r"libpq-fe\.h": "libpq",
     r"hiredis/": "hiredis", r"uv\.h": "libuv", r"event2/": "libevent_core",
 }
