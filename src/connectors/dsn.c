@@ -4,6 +4,9 @@
 #include "base/error.h"
 
 #include <mantis/store.h>
+#ifdef MP_POSTGRES_VERSION
+#include <mantis/postgres.h>
+#endif
 #ifdef MP_REDIS_VERSION
 #include <mantis/redis.h>
 #endif
@@ -12,6 +15,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#ifdef MP_POSTGRES_VERSION
+#define POSTGRES &mantis_postgres, "libpq " MP_POSTGRES_VERSION
+#else
+#define POSTGRES NULL, NULL
+#endif
 #ifdef MP_REDIS_VERSION
 #define REDIS &mantis_redis, "hiredis " MP_REDIS_VERSION
 #else
@@ -20,8 +28,8 @@
 
 const mp_dsn_scheme mp_dsn_schemes[] = {
     {"store", {"mantis:"}, MP_DSN_STORE, &mantis_embedded, "rocksdb " MP_ROCKSDB_VERSION},
+    {"postgres", {"postgres:", "postgresql:"}, MP_DSN_POSTGRES, POSTGRES},
     {"redis", {"redis:", "redis+unix:", "rediss:"}, MP_DSN_REDIS, REDIS},
-    {"postgres", {"postgres:", "postgresql:"}, NULL, NULL, NULL},
     {"mysql", {"mysql:"}, NULL, NULL, NULL},
     {NULL, {NULL}, NULL, NULL, NULL},
 };

@@ -8,12 +8,19 @@
 
 /* What --help says about DSNs; in one line, since messages have it too. */
 #define MP_DSN_STORE "mantis:DIR[?sync=interval|group], mantis::memory:"
+#define MP_DSN_POSTGRES "postgres://[USER@]HOST[:PORT][/DB]"
 #define MP_DSN_REDIS "redis://HOST[:PORT][/DB]"
-#ifdef MP_REDIS_VERSION
-#define MP_DSN_FORMS MP_DSN_STORE ", " MP_DSN_REDIS
+#ifdef MP_POSTGRES_VERSION
+#define MP_DSN_AND_POSTGRES ", " MP_DSN_POSTGRES
 #else
-#define MP_DSN_FORMS MP_DSN_STORE
+#define MP_DSN_AND_POSTGRES
 #endif
+#ifdef MP_REDIS_VERSION
+#define MP_DSN_AND_REDIS ", " MP_DSN_REDIS
+#else
+#define MP_DSN_AND_REDIS
+#endif
+#define MP_DSN_FORMS MP_DSN_STORE MP_DSN_AND_POSTGRES MP_DSN_AND_REDIS
 
 /* One kind of backend, and whether it is in this program. */
 typedef struct mp_dsn_scheme {
