@@ -114,6 +114,14 @@ static void close_handle(void *opened, void *native, mantis_op *op) {
     mantis_op_done(op, NULL);
 }
 
+/* What was left open by who had it last. */
+static void reset_handle(void *opened, void *native, mantis_op *op) {
+    (void)opened;
+    mantis_error error = {0};
+    if (mp_handle_rollback(native, &error) == MANTIS_OK) mantis_op_done(op, NULL);
+    else mantis_op_failed_with(op, &error);
+}
+
 static mantis_status kv_write(void *native, const mantis_write *writes, size_t count,
                               mantis_durability durability, mantis_error *error) {
     return mp_handle_write(native, writes, count, durability, error);
@@ -135,13 +143,44 @@ static mantis_status kv_scan(void *native, const void *prefix, size_t prefix_siz
     return mp_handle_scan(native, prefix, prefix_size, limit, cursor, on_entry, arg, error);
 }
 
-static const mantis_kv kv = {
-    .write = kv_write, .get = kv_get, .exists = kv_exists, .scan = kv_scan};
+static mantis_status kv_compare_and_set(void *native, const mantis_write *write, uint64_t expected,
+                                        mantis_durability durability, uint64_t *version,
+                                        mantis_error *error) {
+    return mp_handle_compare_and_set(native, write, expected, durability, version, error);
+}
+
+static mantis_status kv_begin(void *native, mantis_transaction kind, int64_t memory_max_bytes,
+                              mantis_error *error) {
+    return mp_handle_begin(native, kind, memory_max_bytes, error);
+}
+
+static mantis_status kv_commit(void *native, mantis_durability durability, mantis_error *error) {
+    return mp_handle_commit(native, durability, error);
+}
+
+static mantis_status kv_rollback(void *native, mantis_error *error) {
+    return mp_handle_rollback(native, error);
+}
+
+static mantis_status kv_submit(void *native, mantis_commit *commit, mantis_error *error) {
+    return mp_handle_submit(native, commit, error);
+}
+
+static const mantis_kv kv = {.write = kv_write,
+                             .get = kv_get,
+                             .exists = kv_exists,
+                             .scan = kv_scan,
+                             .compare_and_set = kv_compare_and_set,
+                             .begin = kv_begin,
+                             .commit = kv_commit,
+                             .rollback = kv_rollback,
+                             .submit = kv_submit};
 
 const mantis_connector mantis_embedded = {.name = "mantis",
                                           .blocks = false,
                                           .start = start,
                                           .stop = stop,
                                           .open = open_handle,
+                                          .reset = reset_handle,
                                           .close = close_handle,
                                           .kv = &kv};

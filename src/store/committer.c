@@ -5,14 +5,15 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/thread.h"
-#include "store/fault.h"
 #include "store/store.h"
 
 void mp_committer_init(mp_committer *committer, mp_store *store) {
-    *committer = (mp_committer){.store = store};
+    *committer = (mp_committer){.store = store, .batch = {.kept_bytes = MP_COMMITTER_KEPT_BYTES}};
 }
 
-/* Take from the queue what goes into one batch. */
+/* ---- a group ---- */
+
+/* Take from the queue what is applied together (K3). */
 static mp_list take_group(mp_committer *committer) {
     mp_list group = {0};
     size_t bytes = 0;
@@ -20,8 +21,8 @@ static mp_list take_group(mp_committer *committer) {
     mp_lock_acquire(&committer->lock);
     for (mp_node *node; (node = committer->locked.queue.head);) {
         mp_commit *commit = mp_container_of(node, mp_commit, node);
-        if (count == MP_COMMIT_REQUESTS_MAX) break;
-        if (count > 0 && bytes + commit->bytes > MP_COMMIT_BYTES_MAX) break;
+        if (count == MP_COMMITTER_REQUESTS_MAX) break;
+        if (count > 0 && bytes + commit->bytes > MP_COMMITTER_BYTES_MAX) break;
         bytes += commit->bytes;
         count++;
         mp_list_remove(&committer->locked.queue, node);
@@ -31,67 +32,16 @@ static mp_list take_group(mp_committer *committer) {
     return group;
 }
 
-/* Answer everybody in the group. A request is its owner's again, and gone, once is_done is set. */
-static void answer_group(mp_list *group, mantis_status status, const mantis_error *error) {
-    for (mp_node *node; (node = mp_list_pop(group));) {
-        mp_commit *commit = mp_container_of(node, mp_commit, node);
-        commit->status = status;
-        if (status != MANTIS_OK && commit->error) *commit->error = *error;
-        mp_word *is_done = &commit->is_done;
-        /* release: pairs with the acquire in mp_committer_write() */
-        if (mp_swap_release(is_done, 1) == 2) mp_park_wake_one(is_done);
-    }
-}
-
-static void add_group(mp_committer *committer, const mp_list *group, uint64_t version) {
-    if (!committer->batch) committer->batch = rocksdb_writebatch_create();
-    for (mp_node *node = group->head; node; node = node->next) {
-        mp_commit *commit = mp_container_of(node, mp_commit, node);
-        mp_engine_add(committer->batch, commit->writes, commit->count, version);
-        version += commit->count;
-    }
-}
-
-static mantis_status write_group(mp_committer *committer, const mp_list *group,
-                                 mantis_error *error) {
-    mp_store *store = committer->store;
-    size_t count = 0, bytes = 0;
-    mp_stripes stripes = {0};
-    for (mp_node *node = group->head; node; node = node->next) {
-        mp_commit *commit = mp_container_of(node, mp_commit, node);
-        mp_stripes_add(&stripes, commit->writes, commit->count);
-        count += commit->count;
-        bytes += commit->bytes;
-    }
-    mp_stripes_acquire(store->stripes, &stripes);
-    uint64_t version = 0;
-    mantis_status status = mp_store_take_versions(store, count, &version, error);
-    if (status == MANTIS_OK) {
-        add_group(committer, group, version);
-        status = mp_engine_write(&store->engine, committer->batch, error);
-        rocksdb_writebatch_clear(committer->batch);
-    }
-    mp_stripes_release(store->stripes, &stripes);
-    if (committer->batch && bytes > MP_COMMIT_KEPT_BYTES) {
-        rocksdb_writebatch_destroy(committer->batch);
-        committer->batch = NULL;
-    }
-    return status;
-}
-
 static void commit_group(mp_committer *committer) {
-    mp_store *store = committer->store;
     mp_list group = take_group(committer);
-    mantis_error error = {0};
-    mantis_status status = mp_store_check_fence(store, &error);
-    if (status == MANTIS_OK) {
-        status = write_group(committer, &group, &error);
-        if (status == MANTIS_OK) status = mp_store_sync(store, &error);
-        if (status == MANTIS_OK) mp_syncer_post(&store->syncer);
-        else mp_store_fence(store, status, &error);
+    mp_commit_apply(committer->store, &group, &committer->batch, true); /* K2 */
+    for (mp_node *node; (node = mp_list_pop(&group));) {
+        mp_commit *commit = mp_container_of(node, mp_commit, node);
+        commit->on_done(commit); /* K5 */
     }
-    answer_group(&group, status, &error); /* K2 */
 }
+
+/* ---- leading ---- */
 
 /* Is there more to lead? If not, nobody leads any more (K1). */
 static bool has_more(mp_committer *committer) {
@@ -126,20 +76,21 @@ static void ring_bell(mp_committer *committer) {
     mp_park_wake_one(&committer->bell);
 }
 
+/* Is there the committer's own thread, now at the latest? */
+static bool has_thread(mp_committer *committer) {
+    mp_lock_acquire(&committer->lock);
+    if (!committer->locked.has_thread)
+        committer->locked.has_thread = mp_thread_start("mantis-commit", run_thread, committer);
+    bool has = committer->locked.has_thread;
+    mp_lock_release(&committer->lock);
+    return has;
+}
+
 /* After the leader's own group: leave the rest to the thread; without one, go on here. */
 static void lead(mp_committer *committer) {
     commit_group(committer);
     while (has_more(committer)) {
-        mp_lock_acquire(&committer->lock);
-        bool has_thread = committer->locked.has_thread;
-        mp_lock_release(&committer->lock);
-        if (!has_thread && mp_thread_start("mantis-commit", run_thread, committer)) {
-            has_thread = true;
-            mp_lock_acquire(&committer->lock);
-            committer->locked.has_thread = true;
-            mp_lock_release(&committer->lock);
-        }
-        if (has_thread) {
+        if (has_thread(committer)) {
             ring_bell(committer);
             return;
         }
@@ -147,34 +98,54 @@ static void lead(mp_committer *committer) {
     }
 }
 
-mantis_status mp_committer_write(mp_committer *committer, mp_commit *commit) {
+/* Queue a commit. Answers whether whoever queued it has to see to it that somebody leads (K1). */
+static bool push(mp_committer *committer, mp_commit *commit) {
     mp_lock_acquire(&committer->lock);
     mp_list_push(&committer->locked.queue, &commit->node);
     bool is_leader = !committer->locked.is_led;
     committer->locked.is_led = true;
     mp_lock_release(&committer->lock);
-    if (is_leader) lead(committer);
+    return is_leader;
+}
+
+/* ---- asking for a write ---- */
+
+static void wake_writer(mp_commit *commit) {
+    mp_word *is_done = &commit->is_done;
+    /* release: pairs with the acquire in mp_committer_write(); the commit may be gone after it */
+    if (mp_swap_release(is_done, 1) == 2) mp_park_wake_one(is_done);
+}
+
+void mp_committer_write(mp_committer *committer, mp_commit *commit) {
+    commit->on_done = wake_writer;
+    if (push(committer, commit)) lead(committer);
     for (;;) {
-        /* acquire: pairs with the release in answer_group() */
-        if (mp_load_acquire(&commit->is_done) == 1) return commit->status;
+        /* acquire: pairs with the release in wake_writer() */
+        if (mp_load_acquire(&commit->is_done) == 1) return;
         uint32_t nobody = 0;
         mp_cas_acquire(&commit->is_done, &nobody, 2);
         mp_park_wait(&commit->is_done, 2, MP_NEVER_NS);
     }
 }
 
+bool mp_committer_submit(mp_committer *committer, mp_commit *commit) {
+    if (!has_thread(committer)) return false;
+    if (push(committer, commit)) ring_bell(committer);
+    return true;
+}
+
 void mp_committer_finish(mp_committer *committer) {
     if (!committer->store) return;
     mp_lock_acquire(&committer->lock);
-    mp_assert(mp_list_is_empty(&committer->locked.queue));
-    bool has_thread = committer->locked.has_thread;
+    mp_assert(mp_list_is_empty(&committer->locked.queue)); /* every connection has its answer */
+    bool must_wait = committer->locked.has_thread;
     committer->locked.is_stopping = true;
     mp_lock_release(&committer->lock);
-    if (has_thread) {
+    if (must_wait) {
         ring_bell(committer);
         while (!mp_load_acquire(&committer->has_stopped))
             mp_park_wait(&committer->has_stopped, 0, MP_NEVER_NS);
     }
-    if (committer->batch) rocksdb_writebatch_destroy(committer->batch);
+    mp_batch_finish(&committer->batch);
     *committer = (mp_committer){0};
 }

@@ -13,9 +13,9 @@
  * the log reaches the kernel before a write returns. */
 #include "store/engine.h"
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "store/fault.h"
-#include "store/record.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -92,6 +92,7 @@ static mantis_status make_options(mp_engine *engine, const mp_directory *directo
     rocksdb_options_set_info_log_level(base, INFO_LOG_FATAL);
     rocksdb_options_set_stats_dump_period_sec(base, 0);
     rocksdb_options_set_stats_persist_period_sec(base, 0);
+    rocksdb_options_set_compaction_filter(base, engine->filter);
     if (engine->env) rocksdb_options_set_env(base, engine->env);
     if (directory) rocksdb_options_set_wal_dir(base, directory->wal);
     mantis_status status = add_options(base, more_options, &engine->options, error);
@@ -101,9 +102,36 @@ static mantis_status make_options(mp_engine *engine, const mp_directory *directo
     return status;
 }
 
+/* ---- what is past its time ---- */
+
+static void forget_nothing(void *engine) { (void)engine; }
+
+static const char *name_filter(void *engine) {
+    (void)engine;
+    return "mantis-expiry";
+}
+
+/* RocksDB merges tables, and asks of the newest record of each key whether it can go. It goes for
+ * snapshots, too: they do not show it any more either. */
+static unsigned char is_past(void *engine, int level, const char *key, size_t key_size,
+                             const char *data, size_t size, char **new_data, size_t *new_size,
+                             unsigned char *is_changed) {
+    (void)level;
+    (void)key;
+    (void)key_size;
+    (void)new_data;
+    (void)new_size;
+    (void)is_changed;
+    mp_record record;
+    return mp_record_read(data, size, &record) && mp_engine_is_expired(engine, &record);
+}
+
+/* ---- open and close ---- */
+
 mantis_status mp_engine_init(mp_engine *engine, const mp_directory *directory,
                              mantis_error *error) {
-    *engine = (mp_engine){.is_in_memory = directory == NULL};
+    *engine = (mp_engine){.is_in_memory = directory == NULL, .wall_ms = mp_clock_wall_ms};
+    engine->filter = rocksdb_compactionfilter_create(engine, forget_nothing, is_past, name_filter);
     engine->cache = rocksdb_cache_create_lru(CACHE_BYTES);
     if (!directory) engine->env = rocksdb_create_mem_env();
     engine->read = rocksdb_readoptions_create();
@@ -184,6 +212,7 @@ void mp_engine_finish(mp_engine *engine) {
     mp_engine_close(engine);
     if (engine->options) rocksdb_options_destroy(engine->options);
     if (engine->reopen_options) rocksdb_options_destroy(engine->reopen_options);
+    if (engine->filter) rocksdb_compactionfilter_destroy(engine->filter);
     if (engine->read) rocksdb_readoptions_destroy(engine->read);
     if (engine->write) rocksdb_writeoptions_destroy(engine->write);
     if (engine->cache) rocksdb_cache_destroy(engine->cache);
@@ -191,35 +220,81 @@ void mp_engine_finish(mp_engine *engine) {
     *engine = (mp_engine){0};
 }
 
-mantis_status mp_engine_write(mp_engine *engine, rocksdb_writebatch_t *batch, mantis_error *error) {
-    char *message = NULL;
-    rocksdb_write(engine->db, engine->write, batch, &message);
-    return message ? mp_engine_fault(message, "write", error) : MANTIS_OK;
+/* ---- reading ---- */
+
+mantis_status mp_engine_refuse_record(mantis_error *error) {
+    return mp_error_set(error, MANTIS_CORRUPT,
+                        "store: a stored value is not what was written; restore the directory "
+                        "from a copy");
 }
+
+mantis_status mp_engine_read(const mp_engine *engine, const rocksdb_readoptions_t *options,
+                             const void *key, size_t key_size, rocksdb_pinnableslice_t **pin,
+                             mp_record *record, mantis_error *error) {
+    char *message = NULL;
+    rocksdb_pinnableslice_t *found = rocksdb_get_pinned(engine->db, options, key, key_size,
+                                                        &message);
+    if (message) return mp_engine_fault(message, "read", error);
+    size_t size = 0;
+    const char *data = found ? rocksdb_pinnableslice_value(found, &size) : NULL;
+    mantis_status status = MANTIS_OK;
+    if (found && !mp_record_read(data, size, record)) status = mp_engine_refuse_record(error);
+    else if (!found || mp_engine_is_expired(engine, record))
+        status = mp_error_set(error, MANTIS_NOT_FOUND, "there is no such key");
+    if (status == MANTIS_OK) *pin = found;
+    else rocksdb_pinnableslice_destroy(found);
+    return status;
+}
+
+/* ---- writing ---- */
 
 /* The record goes into the batch in one piece: a small one is put together here, a large one is not
  * copied twice. */
-static void put_record(rocksdb_writebatch_t *batch, const mantis_write *write, uint64_t version) {
+static void put_record(rocksdb_writebatch_t *writes, const mantis_write *write, uint64_t version,
+                       int64_t born_ms) {
     unsigned char small[SMALL_RECORD_BYTES];
-    size_t head_size = mp_record_write_head(small, version, 0);
+    size_t head_size = mp_record_write_head(small, version,
+                                            write->ttl_ms ? born_ms + write->ttl_ms : 0);
     if (head_size + write->value_size <= sizeof small) {
         if (write->value_size > 0) memcpy(small + head_size, write->value, write->value_size);
-        rocksdb_writebatch_put(batch, write->key, write->key_size, (const char *)small,
+        rocksdb_writebatch_put(writes, write->key, write->key_size, (const char *)small,
                                head_size + write->value_size);
         return;
     }
     const char *keys[] = {write->key}, *values[] = {(const char *)small, write->value};
     size_t key_sizes[] = {write->key_size}, value_sizes[] = {head_size, write->value_size};
-    rocksdb_writebatch_putv(batch, 1, keys, key_sizes, 2, values, value_sizes);
+    rocksdb_writebatch_putv(writes, 1, keys, key_sizes, 2, values, value_sizes);
 }
 
-void mp_engine_add(rocksdb_writebatch_t *batch, const mantis_write *writes, size_t count,
-                   uint64_t version) {
-    for (size_t i = 0; i < count; i++) {
-        if (writes[i].value) put_record(batch, &writes[i], version + i);
-        else rocksdb_writebatch_delete(batch, writes[i].key, writes[i].key_size);
-    }
+void mp_batch_add(mp_batch *batch, const mantis_write *write, uint64_t version, int64_t born_ms) {
+    if (!batch->writes) batch->writes = rocksdb_writebatch_create();
+    if (write->value) put_record(batch->writes, write, version, born_ms);
+    else rocksdb_writebatch_delete(batch->writes, write->key, write->key_size);
 }
+
+static mantis_status write_batch(mp_engine *engine, rocksdb_writebatch_t *writes,
+                                 mantis_error *error) {
+    char *message = NULL;
+    rocksdb_write(engine->db, engine->write, writes, &message);
+    return message ? mp_engine_fault(message, "write", error) : MANTIS_OK;
+}
+
+mantis_status mp_engine_write(mp_engine *engine, mp_batch *batch, mantis_error *error) {
+    if (!batch->writes || rocksdb_writebatch_count(batch->writes) == 0) return MANTIS_OK;
+    size_t size = 0;
+    rocksdb_writebatch_data(batch->writes, &size);
+    mantis_status status = write_batch(engine, batch->writes, error);
+    if (size > batch->kept_bytes) mp_batch_finish(batch);
+    else rocksdb_writebatch_clear(batch->writes);
+    return status;
+}
+
+void mp_batch_finish(mp_batch *batch) {
+    if (batch->writes) rocksdb_writebatch_destroy(batch->writes);
+    batch->writes = NULL;
+}
+
+/* ---- what goes on behind ---- */
 
 bool mp_engine_is_busy(mp_engine *engine) {
     static const char *const works[] = {"rocksdb.mem-table-flush-pending",
@@ -240,7 +315,7 @@ mantis_status mp_engine_check(mp_engine *engine, mantis_error *error) {
     /* What it was, RocksDB only says to one who writes. If it takes a write still, a compaction has
      * failed for want of room: others are retried by RocksDB, or refuse writes. */
     rocksdb_writebatch_t *nothing = rocksdb_writebatch_create();
-    mantis_status status = mp_engine_write(engine, nothing, error);
+    mantis_status status = write_batch(engine, nothing, error);
     rocksdb_writebatch_destroy(nothing);
     if (status != MANTIS_OK) return status;
     return mp_error_set(error, MANTIS_FULL, "store: tables could not be merged; make room");

@@ -5,6 +5,7 @@
 #define MP_STORE_ENGINE_H
 
 #include "store/directory.h"
+#include "store/record.h"
 
 #include <mantis/status.h>
 #include <mantis/store.h>
@@ -28,9 +29,18 @@ typedef struct mp_engine {
     rocksdb_cache_t *cache;
     rocksdb_readoptions_t *read;
     rocksdb_writeoptions_t *write;
+    rocksdb_compactionfilter_t *filter; /* takes out what is expired */
+    int64_t (*wall_ms)(
+        void); /* what says what is expired; tests plant another right after the open */
     bool is_in_memory;
     bool has_large_buffer; /* by a REOPEN, see mp_engine_open() */
 } mp_engine;
+
+/* A batch of writes that is used again. Zeroed but for kept_bytes it is ready for use. */
+typedef struct mp_batch {
+    rocksdb_writebatch_t *writes; /* NULL: none yet */
+    size_t kept_bytes;            /* one that held more gives its memory back */
+} mp_batch;
 
 /* Make the options; directory NULL: in memory. Nothing is opened yet.
  * Errors  NOMEM IO */
@@ -48,13 +58,30 @@ void mp_engine_close(mp_engine *engine);
 /* Free everything. A zeroed one is fine. */
 void mp_engine_finish(mp_engine *engine);
 
-/* Add writes to a batch, the first with this version, each next one with the next. */
-void mp_engine_add(rocksdb_writebatch_t *batch, const mantis_write *writes, size_t count,
-                   uint64_t version);
+/* Is a record past its time? Reads the clock only if it has one. */
+static inline bool mp_engine_is_expired(const mp_engine *engine, const mp_record *record) {
+    return record->expires_ms != 0 && record->expires_ms <= engine->wall_ms();
+}
 
-/* Write a batch: on return it has reached the kernel.
+/* Read the record of a key, as of now or of the options' snapshot. With OK, *pin holds it: the
+ * caller destroys that.
+ * Errors  NOT_FOUND (also if it is expired) CORRUPT IO */
+mantis_status mp_engine_read(const mp_engine *engine, const rocksdb_readoptions_t *options,
+                             const void *key, size_t key_size, rocksdb_pinnableslice_t **pin,
+                             mp_record *record, mantis_error *error);
+
+/* What is said of a record that is none: CORRUPT. */
+mantis_status mp_engine_refuse_record(mantis_error *error);
+
+/* Add a write to a batch. Its ttl_ms counts from born_ms. */
+void mp_batch_add(mp_batch *batch, const mantis_write *write, uint64_t version, int64_t born_ms);
+
+/* Write what is in the batch, which is empty then: on return it has reached the kernel.
  * Errors  FULL CORRUPT IO: fence the store, the engine must see no write any more */
-mantis_status mp_engine_write(mp_engine *engine, rocksdb_writebatch_t *batch, mantis_error *error);
+mantis_status mp_engine_write(mp_engine *engine, mp_batch *batch, mantis_error *error);
+
+/* Free its memory. */
+void mp_batch_finish(mp_batch *batch);
 
 /* Has a flush or a compaction failed since the open?
  * Errors  FULL CORRUPT IO: as for mp_engine_write() */

@@ -1,9 +1,11 @@
 /* Reading and writing through a handle. */
+#include "base/assert.h"
 #include "base/atomic.h"
 #include "base/bytes.h"
 #include "base/error.h"
-#include "store/record.h"
+#include "store/scan.h"
 #include "store/store.h"
+#include "store/txn.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +16,9 @@ struct mantis_store {
     /* set at open, then const */
     mp_store *store;
     bool group;
-    /* holder only */
-    rocksdb_writebatch_t *batch; /* kept from write to write while it is small */
+    /* holder only; while a submitted commit is under way, whoever leads */
+    mp_batch batch;
+    mp_txn *txn; /* NULL: none is open */
 };
 
 mantis_store *mp_handle_new(mp_store *store, bool group) {
@@ -24,22 +27,38 @@ mantis_store *mp_handle_new(mp_store *store, bool group) {
     memset(handle, 0, sizeof *handle);
     handle->store = store;
     handle->group = group;
+    handle->batch.kept_bytes = MP_STORE_KEPT_BATCH_BYTES;
     mp_guard_add(&store->guard, &handle->entry);
     return handle;
 }
 
+static bool is_forked(const mantis_store *handle) {
+    return mp_unlikely(handle->store->registered.born != mp_registry_forks());
+}
+
+/* End the transaction, if there is one. */
+static void end_txn(mantis_store *handle) {
+    mp_txn_free(handle->txn);
+    handle->txn = NULL;
+}
+
 void mp_handle_free(mantis_store *handle) {
-    if (!handle || handle->store->registered.born != mp_registry_forks()) return;
+    if (!handle || is_forked(handle)) return;
+    mp_assert(mp_load_relaxed(&handle->entry.depth) == 0); /* nothing of it is under way */
+    end_txn(handle);
     mp_guard_remove(&handle->store->guard, &handle->entry);
-    if (handle->batch) rocksdb_writebatch_destroy(handle->batch);
+    mp_batch_finish(&handle->batch);
     free(handle);
+}
+
+static mantis_status refuse_fork(mantis_error *error) {
+    return mp_error_set(error, MANTIS_FORKED,
+                        "store: opened before fork(); the child must open a pool of its own");
 }
 
 /* Be inside the store, so that its engine stays where it is. */
 static mantis_status enter(mantis_store *handle, mantis_error *error) {
-    if (mp_unlikely(handle->store->registered.born != mp_registry_forks()))
-        return mp_error_set(error, MANTIS_FORKED,
-                            "store: opened before fork(); the child must open a pool of its own");
+    if (is_forked(handle)) return refuse_fork(error);
     mp_guard_acquire(&handle->store->guard, &handle->entry);
     if (mp_likely(handle->store->engine.db != NULL)) return MANTIS_OK;
     mantis_status status = mp_store_check_fence(handle->store, error);
@@ -60,129 +79,226 @@ static mantis_status check_key(size_t key_size, mantis_error *error) {
 
 /* ---- write ---- */
 
-static mantis_status check_writes(const mantis_write *writes, size_t count, size_t *bytes,
-                                  mantis_error *error) {
+/* Make writes a commit. */
+static mantis_status prepare_writes(const mantis_store *handle, const mantis_write *writes,
+                                    size_t count, mp_commit *commit, mantis_error *error) {
     if (count > MP_STORE_BATCH_COUNT_MAX)
         return mp_error_set(error, MANTIS_TOO_BIG, "batch: %zu writes; at most %zu are allowed",
                             count, MP_STORE_BATCH_COUNT_MAX);
-    *bytes = 0;
+    bool has_ttl = false;
+    size_t bytes = 0;
     for (size_t i = 0; i < count; i++) {
         mantis_status status = check_key(writes[i].key_size, error);
         if (status != MANTIS_OK) return status;
         if (writes[i].value_size > MANTIS_VALUE_MAX)
             return mp_error_set(error, MANTIS_TOO_BIG, "value: %zu bytes; at most %zu are allowed",
                                 writes[i].value_size, MANTIS_VALUE_MAX);
-        *bytes += writes[i].key_size + (writes[i].value ? writes[i].value_size : 0);
-        if (*bytes > MP_STORE_BATCH_BYTES_MAX)
+        bytes += writes[i].key_size + (writes[i].value ? writes[i].value_size : 0);
+        if (bytes > MP_STORE_BATCH_BYTES_MAX)
             return mp_error_set(error, MANTIS_TOO_BIG,
                                 "batch: more than %zu bytes of keys and values; write it in parts",
                                 MP_STORE_BATCH_BYTES_MAX);
+        mp_assert(writes[i].ttl_ms >= 0 && writes[i].ttl_ms <= MANTIS_TTL_MAX_MS);
+        has_ttl = has_ttl || writes[i].ttl_ms > 0;
     }
+    commit->writes = writes;
+    commit->count = count;
+    commit->bytes = bytes;
+    commit->born_ms = has_ttl ? handle->store->engine.wall_ms() : 0;
     return MANTIS_OK;
 }
 
-/* With the stripes held (S4). */
-static mantis_status write_locked(mantis_store *handle, const mantis_write *writes, size_t count,
-                                  size_t bytes, mantis_error *error) {
-    uint64_t version = 0;
-    mantis_status status = mp_store_take_versions(handle->store, count, &version, error);
-    if (status != MANTIS_OK) return status;
-    if (!handle->batch) handle->batch = rocksdb_writebatch_create();
-    mp_engine_add(handle->batch, writes, count, version);
-    status = mp_engine_write(&handle->store->engine, handle->batch, error);
-    if (bytes + count * MP_RECORD_HEAD_MAX > MP_STORE_KEPT_BATCH_BYTES) {
-        rocksdb_writebatch_destroy(handle->batch);
-        handle->batch = NULL;
-    } else {
-        rocksdb_writebatch_clear(handle->batch);
-    }
-    return status;
+/* Is it to be on disk before it is acknowledged, and does that take more than applying it? */
+static bool is_synced(const mantis_store *handle, const mp_commit *commit,
+                      mantis_durability durability) {
+    return (handle->group || durability == MANTIS_DURABLE_SYNCED) && commit->count > 0 &&
+           !handle->store->is_in_memory;
 }
 
-static mantis_status write_striped(mantis_store *handle, const mantis_write *writes, size_t count,
-                                   size_t bytes, mantis_error *error) {
-    mp_lock *locks = handle->store->stripes;
-    mantis_status status;
-    if (count == 1) {
-        mp_lock *stripe = &locks[mp_stripes_find(writes->key, writes->key_size)];
-        mp_lock_acquire(stripe);
-        status = write_locked(handle, writes, count, bytes, error);
-        mp_lock_release(stripe);
-    } else {
-        mp_stripes stripes = {0};
-        mp_stripes_add(&stripes, writes, count);
-        mp_stripes_acquire(locks, &stripes);
-        status = write_locked(handle, writes, count, bytes, error);
-        mp_stripes_release(locks, &stripes);
-    }
-    return status;
+/* Inside the guard: apply it on this thread; acknowledged once the kernel has it. */
+static void apply_here(mantis_store *handle, mp_commit *commit) {
+    mp_list group = {0};
+    mp_list_push(&group, &commit->node);
+    mp_commit_apply(handle->store, &group, &handle->batch, false);
 }
 
-/* Acknowledged once the kernel has it. */
-static mantis_status write_direct(mantis_store *handle, const mantis_write *writes, size_t count,
-                                  size_t bytes, mantis_error *error) {
-    mp_store *store = handle->store;
-    mantis_status status = mp_store_check_fence(store, error);
-    if (status != MANTIS_OK) return status;
-    mantis_error detail = {0};
-    status = write_striped(handle, writes, count, bytes, &detail);
-    if (mp_likely(status == MANTIS_OK)) {
-        if (!store->is_in_memory) mp_syncer_post(&store->syncer);
-        return MANTIS_OK;
-    }
-    mp_store_fence(store, status, &detail);
-    if (error) *error = detail;
-    return status;
+/* Inside the guard: have it applied, and wait for it. */
+static mantis_status run_commit(mantis_store *handle, mp_commit *commit,
+                                mantis_durability durability, mantis_error *error) {
+    commit->error = error;
+    if (is_synced(handle, commit, durability))
+        mp_committer_write(&handle->store->committer, commit);
+    else apply_here(handle, commit);
+    return commit->status;
 }
 
 mantis_status mp_handle_write(mantis_store *handle, const mantis_write *writes, size_t count,
                               mantis_durability durability, mantis_error *error) {
-    size_t bytes = 0;
-    mantis_status status = check_writes(writes, count, &bytes, error);
+    mp_commit commit = {0};
+    mantis_status status = prepare_writes(handle, writes, count, &commit, error);
     if (status != MANTIS_OK || count == 0) return status;
     status = enter(handle, error);
     if (status != MANTIS_OK) return status;
-    bool is_synced = handle->group || durability == MANTIS_DURABLE_SYNCED;
-    if (is_synced && !handle->store->is_in_memory) {
-        mp_commit commit = {.writes = writes, .count = count, .bytes = bytes, .error = error};
-        status = mp_committer_write(&handle->store->committer, &commit);
-    } else {
-        status = write_direct(handle, writes, count, bytes, error);
-    }
+    if (mp_unlikely(handle->txn != NULL)) status = mp_txn_write(handle->txn, writes, count, error);
+    else status = run_commit(handle, &commit, durability, error);
     leave(handle);
     return status;
 }
 
+/* Make a write that depends on a version a commit; condition is the commit's memory for it. */
+static mantis_status prepare_compare(const mantis_store *handle, const mantis_write *write,
+                                     uint64_t expected, mp_commit *commit, mp_condition *condition,
+                                     mantis_error *error) {
+    if (handle->txn)
+        return mp_error_set(error, MANTIS_INVALID,
+                            "compare-and-set: a transaction is open, which checks what it has read "
+                            "by itself: get and set the key in it, or end it first");
+    *condition = (mp_condition){write->key, write->key_size, expected};
+    commit->conditions = condition;
+    commit->conditions_count = 1;
+    return prepare_writes(handle, write, 1, commit, error);
+}
+
+/* The version of what a compare-and-set has written; a delete leaves none. */
+static uint64_t version_of(const mp_commit *commit) {
+    return commit->writes->value ? commit->version : 0;
+}
+
+mantis_status mp_handle_compare_and_set(mantis_store *handle, const mantis_write *write,
+                                        uint64_t expected, mantis_durability durability,
+                                        uint64_t *version, mantis_error *error) {
+    mp_commit commit = {0};
+    mp_condition condition;
+    mantis_status status = prepare_compare(handle, write, expected, &commit, &condition, error);
+    if (status == MANTIS_OK) status = enter(handle, error);
+    if (status != MANTIS_OK) return status;
+    status = run_commit(handle, &commit, durability, error);
+    leave(handle);
+    if (status == MANTIS_OK) *version = version_of(&commit);
+    return status;
+}
+
+/* ---- transactions ---- */
+
+static mantis_status refuse_within_scan(const char *doing, mantis_error *error) {
+    return mp_error_set(error, MANTIS_BUSY, "%s: a scan of the transaction is under way", doing);
+}
+
+mantis_status mp_handle_begin(mantis_store *handle, mantis_transaction kind,
+                              int64_t memory_max_bytes, mantis_error *error) {
+    if (handle->txn)
+        return mp_error_set(error, MANTIS_BUSY,
+                            "begin: the connection has a transaction; commit it or roll it back");
+    mantis_status status = enter(handle, error);
+    if (status != MANTIS_OK) return status;
+    status = mp_txn_new(&handle->txn, handle->store, kind, memory_max_bytes, error);
+    leave(handle);
+    return status;
+}
+
+/* Be inside the guard with the transaction as a commit. If that fails it is over, unless it cannot
+ * end now. */
+static mantis_status enter_to_commit(mantis_store *handle, mp_commit *commit, mantis_error *error) {
+    if (is_forked(handle)) return refuse_fork(error);
+    if (!handle->txn)
+        return mp_error_set(error, MANTIS_INVALID,
+                            "commit: the connection has no transaction; begin one");
+    if (handle->txn->scans > 0) return refuse_within_scan("commit", error);
+    mantis_status status = enter(handle, error);
+    if (status == MANTIS_OK) {
+        status = mp_txn_prepare(handle->txn, commit, error);
+        if (status != MANTIS_OK) leave(handle);
+    }
+    if (status != MANTIS_OK) end_txn(handle);
+    return status;
+}
+
+mantis_status mp_handle_commit(mantis_store *handle, mantis_durability durability,
+                               mantis_error *error) {
+    mp_commit commit = {0};
+    mantis_status status = enter_to_commit(handle, &commit, error);
+    if (status != MANTIS_OK) return status;
+    status = run_commit(handle, &commit, durability, error);
+    end_txn(handle);
+    leave(handle);
+    return status;
+}
+
+mantis_status mp_handle_rollback(mantis_store *handle, mantis_error *error) {
+    if (is_forked(handle)) return refuse_fork(error);
+    if (handle->txn && handle->txn->scans > 0) return refuse_within_scan("rollback", error);
+    end_txn(handle);
+    return MANTIS_OK;
+}
+
+/* ---- writes that do not block ---- */
+
+/* What is in the reserved words of a mantis_commit. */
+typedef struct submitted {
+    mp_commit commit;
+    mp_condition condition; /* of a compare-and-set */
+    mantis_store *handle;
+} submitted;
+_Static_assert(sizeof(submitted) <= sizeof(((mantis_commit *)0)->reserved) &&
+                   _Alignof(submitted) <= _Alignof(uint64_t),
+               "a commit that is under way fits into its reserved words");
+
+/* It is answered, on whatever thread. The connection is free again before its holder is told. */
+static void finish_submitted(mp_commit *commit) {
+    submitted *inside = mp_container_of(commit, submitted, commit);
+    mantis_commit *outside = mp_container_of(inside, mantis_commit, reserved);
+    mantis_store *handle = inside->handle;
+    if (outside->kind == MANTIS_COMMIT_COMPARE_AND_SET && commit->status == MANTIS_OK)
+        outside->version = version_of(commit);
+    if (outside->kind == MANTIS_COMMIT_TRANSACTION) end_txn(handle);
+    outside->status = commit->status;
+    leave(handle);
+    outside->on_done(outside);
+}
+
+static mantis_status enter_submitted(submitted *inside, const mantis_commit *outside,
+                                     mantis_error *error) {
+    mantis_store *handle = inside->handle;
+    mp_commit *commit = &inside->commit;
+    if (outside->kind == MANTIS_COMMIT_TRANSACTION) return enter_to_commit(handle, commit, error);
+    mantis_status status = outside->kind == MANTIS_COMMIT_COMPARE_AND_SET
+                               ? prepare_compare(handle, outside->writes, outside->expected, commit,
+                                                 &inside->condition, error)
+                               : prepare_writes(handle, outside->writes, outside->count, commit,
+                                                error);
+    return status == MANTIS_OK ? enter(handle, error) : status;
+}
+
+mantis_status mp_handle_submit(mantis_store *handle, mantis_commit *outside, mantis_error *error) {
+    submitted *inside = (submitted *)(void *)outside->reserved;
+    mp_commit *commit = &inside->commit;
+    *inside = (submitted){.handle = handle,
+                          .commit = {.error = &outside->error, .on_done = finish_submitted}};
+    mantis_status status = enter_submitted(inside, outside, error);
+    if (status != MANTIS_OK) return status;
+    if (handle->txn && outside->kind == MANTIS_COMMIT_WRITES) {
+        commit->status = mp_txn_write(handle->txn, commit->writes, commit->count, commit->error);
+    } else if (!is_synced(handle, commit, outside->durability)) {
+        apply_here(handle, commit);
+    } else {
+        if (mp_committer_submit(&handle->store->committer, commit)) return MANTIS_OK;
+        commit->status = mp_error_set(commit->error, MANTIS_NOMEM,
+                                      "store: the system has no thread left");
+    }
+    finish_submitted(commit);
+    return MANTIS_OK;
+}
+
 /* ---- read ---- */
 
-static mantis_status not_found(mantis_error *error) {
-    return mp_error_set(error, MANTIS_NOT_FOUND, "there is no such key");
-}
-
-static mantis_status damaged(mantis_error *error) {
-    return mp_error_set(error, MANTIS_CORRUPT,
-                        "store: a stored value is not what was written; restore the directory "
-                        "from a copy");
-}
-
-/* Read the record of a key. With OK, *pin holds it. */
+/* Inside the guard: read a key as it is, or as the transaction sees it. */
 static mantis_status read_record(mantis_store *handle, const void *key, size_t key_size,
                                  rocksdb_pinnableslice_t **pin, mp_record *record,
                                  mantis_error *error) {
     mp_engine *engine = &handle->store->engine;
-    char *message = NULL;
-    rocksdb_pinnableslice_t *found = rocksdb_get_pinned(engine->db, engine->read, key, key_size,
-                                                        &message);
-    if (message) return mp_engine_fault(message, "read", error);
-    if (!found) return not_found(error);
-    size_t size = 0;
-    const char *data = rocksdb_pinnableslice_value(found, &size);
-    mantis_status status = MANTIS_OK;
-    if (!mp_record_read(data, size, record)) status = damaged(error);
-    else if (mp_record_is_expired(record)) status = not_found(error);
-    if (status == MANTIS_OK) *pin = found;
-    else rocksdb_pinnableslice_destroy(found);
-    return status;
+    if (mp_unlikely(handle->txn != NULL))
+        return mp_txn_read(handle->txn, key, key_size, pin, record, error);
+    return mp_engine_read(engine, engine->read, key, key_size, pin, record, error);
 }
 
 /* The value is a copy: it stays valid when the engine is exchanged or closed. */
@@ -222,88 +338,15 @@ mantis_status mp_handle_exists(mantis_store *handle, const void *key, size_t key
     if (status != MANTIS_OK) return status;
     rocksdb_pinnableslice_t *pin = NULL;
     mp_record record;
-    status = read_record(handle, key, key_size, &pin, &record, NULL);
+    mantis_error detail = {0};
+    status = read_record(handle, key, key_size, &pin, &record, &detail);
     rocksdb_pinnableslice_destroy(pin);
     leave(handle);
     if (status == MANTIS_OK || status == MANTIS_NOT_FOUND) {
         *out = status == MANTIS_OK;
         return MANTIS_OK;
     }
-    return mp_error_set(error, status, "store: cannot read: %s", mantis_status_text(status));
-}
-
-/* ---- scan ---- */
-
-typedef struct mp_scan {
-    rocksdb_iterator_t *iterator;
-    const void *prefix;
-    size_t prefix_size;
-} mp_scan;
-
-/* Move on to the next entry that is to be seen. NULL in *key: there is none. */
-static mantis_status find_entry(mp_scan *scan, mantis_entry *entry, mantis_error *error) {
-    for (; rocksdb_iter_valid(scan->iterator); rocksdb_iter_next(scan->iterator)) {
-        entry->key = rocksdb_iter_key(scan->iterator, &entry->key_size);
-        if (entry->key_size < scan->prefix_size ||
-            (scan->prefix_size > 0 && memcmp(entry->key, scan->prefix, scan->prefix_size) != 0))
-            break; /* behind the last with this prefix */
-        size_t size = 0;
-        const char *data = rocksdb_iter_value(scan->iterator, &size);
-        mp_record record;
-        if (!mp_record_read(data, size, &record)) return damaged(error);
-        if (mp_record_is_expired(&record)) continue;
-        entry->value = record.value;
-        entry->value_size = record.value_size;
-        entry->version = record.version;
-        return MANTIS_OK;
-    }
-    entry->key = NULL;
-    char *message = NULL;
-    rocksdb_iter_get_error(scan->iterator, &message);
-    return message ? mp_engine_fault(message, "scan", error) : MANTIS_OK;
-}
-
-/* Go to where the cursor stands, or to the first key with the prefix. */
-static void seek_start(mp_scan *scan, const mantis_cursor *cursor) {
-    if (cursor && cursor->key) {
-        rocksdb_iter_seek(scan->iterator, cursor->key, cursor->key_size);
-        size_t size = 0;
-        const char *key = rocksdb_iter_valid(scan->iterator)
-                              ? rocksdb_iter_key(scan->iterator, &size)
-                              : NULL;
-        if (key && size == cursor->key_size && memcmp(key, cursor->key, size) == 0)
-            rocksdb_iter_next(scan->iterator);
-        return;
-    }
-    /* One zero byte is the smallest key there can be: the empty one is the store's own. */
-    if (scan->prefix_size > 0) rocksdb_iter_seek(scan->iterator, scan->prefix, scan->prefix_size);
-    else rocksdb_iter_seek(scan->iterator, "", 1);
-}
-
-/* Remember the entry as the last one seen. */
-static bool set_cursor(mantis_cursor *next, const mantis_entry *entry) {
-    void *copy = realloc(next->key, entry->key_size);
-    if (!copy) return false;
-    memcpy(copy, entry->key, entry->key_size);
-    next->key = copy;
-    next->key_size = entry->key_size;
-    return true;
-}
-
-/* Visit entries until one of the reasons to stop; *next is then behind the last one visited. */
-static mantis_status visit(mp_scan *scan, uint32_t limit, mantis_cursor *next,
-                           mantis_on_entry on_entry, void *arg, mantis_error *error) {
-    mantis_entry entry = {0};
-    mantis_status status = find_entry(scan, &entry, error);
-    bool goes_on = true;
-    for (uint32_t seen = 0; status == MANTIS_OK && entry.key && goes_on;) {
-        goes_on = on_entry(&entry, arg) && (++seen < limit || limit == 0);
-        if (!goes_on && next && !set_cursor(next, &entry))
-            return mp_error_set(error, MANTIS_NOMEM, "store: no memory for a cursor");
-        rocksdb_iter_next(scan->iterator);
-        status = find_entry(scan, &entry, error);
-    }
-    if (next) next->at_end = status == MANTIS_OK && entry.key == NULL;
+    if (error) *error = detail;
     return status;
 }
 
@@ -316,25 +359,11 @@ mantis_status mp_handle_scan(mantis_store *handle, const void *prefix, size_t pr
                             prefix_size, MANTIS_KEY_MAX);
     mantis_status status = enter(handle, error);
     if (status != MANTIS_OK) return status;
-    mp_engine *engine = &handle->store->engine;
-    mp_scan scan = {.iterator = rocksdb_create_iterator(engine->db, engine->read),
-                    .prefix = prefix,
-                    .prefix_size = prefix_size};
-    seek_start(&scan, cursor);
-    mantis_cursor next = {0};
-    status = visit(&scan, limit, cursor ? &next : NULL, on_entry, arg, error);
-    rocksdb_iter_destroy(scan.iterator);
+    if (handle->txn) status = mp_txn_check(handle->txn, error);
+    const mp_scan scan = {
+        &handle->store->engine, handle->txn, prefix, prefix_size, limit, on_entry, arg};
+    if (status == MANTIS_OK) status = mp_scan_run(&scan, cursor, error);
     leave(handle);
-    if (status == MANTIS_OK && cursor) {
-        if (next.key) {
-            free(cursor->key);
-            cursor->key = next.key;
-            cursor->key_size = next.key_size;
-        }
-        cursor->at_end = next.at_end;
-    } else {
-        free(next.key);
-    }
     return status;
 }
 

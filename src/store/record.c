@@ -2,7 +2,6 @@
 #include "store/record.h"
 
 #include "base/bytes.h"
-#include "base/clock.h"
 
 size_t mp_record_write_head(unsigned char head[MP_RECORD_HEAD_MAX], uint64_t version,
                             int64_t expires_ms) {
@@ -20,11 +19,8 @@ bool mp_record_read(const void *data, size_t size, mp_record *out) {
     if (size < head) return false;
     out->version = mp_bytes_get_u64(bytes + 1);
     out->expires_ms = head == 9 ? 0 : (int64_t)mp_bytes_get_u64(bytes + 9);
+    if (head != 9 && out->expires_ms <= 0) return false;
     out->value = bytes + head;
     out->value_size = size - head;
     return true;
-}
-
-bool mp_record_is_expired(const mp_record *record) {
-    return record->expires_ms != 0 && record->expires_ms <= mp_clock_wall_ms();
 }

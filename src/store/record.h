@@ -24,7 +24,4 @@ size_t mp_record_write_head(unsigned char head[MP_RECORD_HEAD_MAX], uint64_t ver
 /* Take a record apart; the value stays where it is. False: these bytes are no record. */
 bool mp_record_read(const void *data, size_t size, mp_record *out);
 
-/* Is it past its time? Reads the clock only if it has one. */
-bool mp_record_is_expired(const mp_record *record);
-
 #endif

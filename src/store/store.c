@@ -8,6 +8,7 @@
 #include "store/fault.h"
 #include "store/record.h"
 #include "store/recovery.h"
+#include "store/txn.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,10 +22,9 @@ static mantis_status write_reservation(mp_store *store, uint64_t limit, mantis_e
     unsigned char bytes[8];
     mp_bytes_put_u64(bytes, limit);
     mantis_write write = {"", 0, bytes, sizeof bytes, 0};
-    rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
-    mp_engine_add(batch, &write, 1, 0);
-    mantis_status status = mp_engine_write(&store->engine, batch, error);
-    rocksdb_writebatch_destroy(batch);
+    mp_batch batch = {0};
+    mp_batch_add(&batch, &write, 0, 0);
+    mantis_status status = mp_engine_write(&store->engine, &batch, error);
     return status == MANTIS_OK ? mp_store_sync(store, error) : status;
 }
 
@@ -109,6 +109,7 @@ void mp_store_fence(mp_store *store, mantis_status status, const mantis_error *e
  * if not even that, they answer with the fence's error. */
 static mantis_status exchange_engine(mp_store *store, mantis_error *error) {
     uint64_t wal_bytes = mp_wal_size_bytes(&store->wal);
+    mp_txn_doom_all(store);
     mp_engine_close(&store->engine);
     mp_wal_close(&store->wal);
     mantis_status status = mp_wal_open(&store->wal, store->directory.wal, error);

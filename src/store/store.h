@@ -44,6 +44,8 @@ typedef struct mp_store {
     _Atomic uint64_t version_limit; /* written under versions_lock */
     _Atomic uint32_t fence;         /* 0, or the status that writes are answered with */
     mp_lock versions_lock;
+    mp_lock txns_lock;
+    mp_list txns; /* under txns_lock: the open transactions with a snapshot of this engine (X1) */
     mp_lock fence_lock;
     mantis_error fence_error; /* under fence_lock */
     bool must_flush;          /* under fence_lock: a sync failed, see mp_store_try_lift() */
@@ -79,6 +81,15 @@ mantis_status mp_handle_exists(mantis_store *handle, const void *key, size_t key
 mantis_status mp_handle_scan(mantis_store *handle, const void *prefix, size_t prefix_size,
                              uint32_t limit, mantis_cursor *cursor, mantis_on_entry on_entry,
                              void *arg, mantis_error *error);
+mantis_status mp_handle_compare_and_set(mantis_store *handle, const mantis_write *write,
+                                        uint64_t expected, mantis_durability durability,
+                                        uint64_t *version, mantis_error *error);
+mantis_status mp_handle_begin(mantis_store *handle, mantis_transaction kind,
+                              int64_t memory_max_bytes, mantis_error *error);
+mantis_status mp_handle_commit(mantis_store *handle, mantis_durability durability,
+                               mantis_error *error);
+mantis_status mp_handle_rollback(mantis_store *handle, mantis_error *error);
+mantis_status mp_handle_submit(mantis_store *handle, mantis_commit *commit, mantis_error *error);
 
 /* ---- between the parts of the store ---- */
 

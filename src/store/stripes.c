@@ -19,21 +19,39 @@ uint32_t mp_stripes_find(const void *key, size_t key_size) {
     return (uint32_t)(hash % MP_STRIPES);
 }
 
-void mp_stripes_add(mp_stripes *stripes, const mantis_write *writes, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        uint32_t stripe = mp_stripes_find(writes[i].key, writes[i].key_size);
-        stripes->words[stripe / 64] |= UINT64_C(1) << (stripe % 64);
-    }
+void mp_stripes_add(mp_stripes *stripes, const void *key, size_t key_size) {
+    uint32_t stripe = mp_stripes_find(key, key_size);
+    uint64_t word = UINT64_C(1) << (stripe / 64);
+    if (!(stripes->used & word)) stripes->words[stripe / 64] = 0;
+    stripes->used |= word;
+    stripes->words[stripe / 64] |= UINT64_C(1) << (stripe % 64);
+}
+
+bool mp_stripes_has(const mp_stripes *stripes, const void *key, size_t key_size) {
+    uint32_t stripe = mp_stripes_find(key, key_size);
+    return (stripes->used >> (stripe / 64) & 1) &&
+           (stripes->words[stripe / 64] >> (stripe % 64) & 1);
+}
+
+/* The place of the lowest bit, which is taken out of *bits. */
+static uint32_t take_bit(uint64_t *bits) {
+    uint32_t place = (uint32_t)__builtin_ctzll(*bits);
+    *bits &= *bits - 1;
+    return place;
 }
 
 void mp_stripes_acquire(mp_lock locks[MP_STRIPES], const mp_stripes *stripes) {
-    for (uint32_t i = 0; i < MP_STRIPES / 64; i++)
-        for (uint64_t left = stripes->words[i]; left; left &= left - 1)
-            mp_lock_acquire(&locks[i * 64 + (uint32_t)__builtin_ctzll(left)]);
+    for (uint64_t used = stripes->used; used;) {
+        uint32_t i = take_bit(&used);
+        for (uint64_t left = stripes->words[i]; left;)
+            mp_lock_acquire(&locks[i * 64 + take_bit(&left)]); /* T1 */
+    }
 }
 
 void mp_stripes_release(mp_lock locks[MP_STRIPES], const mp_stripes *stripes) {
-    for (uint32_t i = 0; i < MP_STRIPES / 64; i++)
-        for (uint64_t left = stripes->words[i]; left; left &= left - 1)
-            mp_lock_release(&locks[i * 64 + (uint32_t)__builtin_ctzll(left)]);
+    for (uint64_t used = stripes->used; used;) {
+        uint32_t i = take_bit(&used);
+        for (uint64_t left = stripes->words[i]; left;)
+            mp_lock_release(&locks[i * 64 + take_bit(&left)]);
+    }
 }
