@@ -21,9 +21,9 @@ extern "C" {
 #define MANTIS_VALUE_MAX ((size_t)64 << 20)
 #define MANTIS_TTL_MAX_MS (INT64_C(1) << 53) /* 285,000 years */
 
-/* Bytes that came out, with their version (0 where the backend has none) and expiry (milliseconds
- * of wall-clock time since 1970; 0: never). Valid until mantis_value_free(), also after the release
- * of the connection. A zeroed one is empty. */
+/* Bytes that came out, with their version (0 where the backend has none, and for what a transaction
+ * has yet to write) and expiry (milliseconds of wall-clock time since 1970; 0: never). Valid until
+ * mantis_value_free(), also after the release of the connection. A zeroed one is empty. */
 typedef struct mantis_value {
     const void *data;
     size_t size;
@@ -81,7 +81,8 @@ MANTIS_API mantis_status mantis_conn_set_with(mantis_conn conn, const mantis_wri
 /* Read a key.
  * Owner   the caller frees *out with mantis_value_free().
  * Threads the connection's holder.    Blocks for a read.
- * Errors  NOT_FOUND STALE CLOSED FORKED INVALID TOO_BIG CORRUPT IO NOMEM UNSUPPORTED */
+ * Errors  NOT_FOUND STALE CLOSED FORKED INVALID TOO_BIG CORRUPT IO NOMEM UNSUPPORTED, and in a
+ *         transaction CONFLICT (what it sees is lost: begin again) */
 MANTIS_API mantis_status mantis_conn_get(mantis_conn conn, const void *key, size_t key_size,
                                          mantis_value *out, mantis_error *error);
 
@@ -109,9 +110,10 @@ MANTIS_API void mantis_cursor_free(mantis_cursor *cursor);
 
 /* Visit the keys that begin with prefix in the order of their bytes: at most limit of them (0:
  * all), from where the cursor stands. The cursor may be NULL: then from the start. What is seen is
- * the store as it was when the call began.
+ * the store as it was when the call began. on_entry may read and write on the same connection; what
+ * it writes in a transaction may be seen further on, or not.
  * Threads the connection's holder.    Blocks for reads; on_entry runs on this thread.
- * Errors  STALE CLOSED FORKED INVALID TOO_BIG CORRUPT IO NOMEM UNSUPPORTED */
+ * Errors  as mantis_conn_get(), but NOT_FOUND */
 MANTIS_API mantis_status mantis_conn_scan(mantis_conn conn, const void *prefix, size_t prefix_size,
                                           uint32_t limit, mantis_cursor *cursor,
                                           mantis_on_entry on_entry, void *arg, mantis_error *error);
@@ -128,8 +130,8 @@ MANTIS_API mantis_status mantis_conn_batch(mantis_conn conn, const mantis_write 
  * 0 stands for a key that is missing or expired, so it makes "only if it is not there".
  * *version, if not NULL, becomes the new version (0 for a delete).
  * Threads the connection's holder.    Blocks for a read and a write.
- * Errors  CONFLICT: the key has another version; INVALID also within a transaction, which checks
- *         what it has read by itself; else as mantis_conn_set() and mantis_conn_get() */
+ * Errors  CONFLICT: the key has another version; INVALID also in a transaction, which checks what
+ *         it has read by itself; else as mantis_conn_set() and mantis_conn_get() */
 MANTIS_API mantis_status mantis_conn_compare_and_set(mantis_conn conn, const mantis_write *write,
                                                      uint64_t expected,
                                                      mantis_durability durability,
@@ -146,24 +148,27 @@ typedef enum mantis_transaction {
  * connection see the store as it is now and the transaction's own writes, and writes are kept in
  * memory. Expired keys are missing for a transaction too: no snapshot keeps them. Releasing the
  * connection rolls back. What it holds is bounded by conn_memory_max: the keys that it has read one
- * by one and the keys and values that it has written.
+ * by one, the keys and values that it has written, and 160 bytes for each key; what goes beyond it
+ * is refused with TOO_BIG, and the transaction goes on without it. Should the store have to reopen
+ * its engine meanwhile (after a full or failed disk), the transaction can only answer CONFLICT.
  * Threads the connection's holder.    Never blocks.
  * Errors  BUSY: it has one already; INVALID UNSUPPORTED STALE CLOSED FORKED IO FULL NOMEM */
 MANTIS_API mantis_status mantis_conn_begin(mantis_conn conn, mantis_transaction kind,
                                            mantis_error *error);
 
-/* Apply all writes of the transaction at once, if no key that it read one by one (get, exists) was
- * written since it began; what a scan has seen is not checked. The transaction is over, however it
- * ends. One without writes only checks.
+/* Apply all writes of the transaction at once, if every key that it has read one by one (get,
+ * exists) is still what it was: not written since, and not expired. What a scan has seen is not
+ * checked. The transaction is over, however it ends. One without writes only checks.
  * Threads the connection's holder.    Blocks for a write.
- * Errors  CONFLICT: somebody wrote a key that was read, and nothing was applied: begin again;
- *         INVALID (there is none); else as mantis_conn_set() */
+ * Errors  CONFLICT: a key that was read is another by now, and nothing was applied: begin again;
+ *         INVALID (there is none); BUSY (within its own scan: it goes on); else as
+ *         mantis_conn_set() */
 MANTIS_API mantis_status mantis_conn_commit(mantis_conn conn, mantis_durability durability,
                                             mantis_error *error);
 
 /* Forget the transaction. Without one it does nothing.
  * Threads the connection's holder.    Never blocks.
- * Errors  STALE CLOSED FORKED UNSUPPORTED */
+ * Errors  STALE CLOSED FORKED UNSUPPORTED, BUSY (within its own scan: it goes on) */
 MANTIS_API mantis_status mantis_conn_rollback(mantis_conn conn, mantis_error *error);
 
 /* ---- writes that do not block ---- */
@@ -197,8 +202,8 @@ typedef struct mantis_commit {
  * Owner   *commit is the store's until on_done, and stays where it is.
  * Threads the connection's holder.    Blocks for no sync; a write that needs none is done at once,
  *         before this returns.
- * Errors  those that need no disk: STALE CLOSED FORKED INVALID TOO_BIG UNSUPPORTED. on_done is not
- *         called then. All others are the commit's. */
+ * Errors  what is known at once, of those of the blocking call. Then on_done is not called, and the
+ *         write is as over as if it had told it. */
 MANTIS_API mantis_status mantis_conn_submit(mantis_conn conn, mantis_commit *commit,
                                             mantis_error *error);
 
