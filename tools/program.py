@@ -96,7 +96,8 @@ def read_command(program, name, summary):
 
 
 def help_of(program, *words):
-    return subprocess.run([os.path.abspath(program), *words], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run([os.path.abspath(program), *words], check=True, text=True,
+                          stdout=subprocess.PIPE).stdout
 
 
 def read_program(program):
