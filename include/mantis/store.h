@@ -151,7 +151,7 @@ typedef enum mantis_transaction {
  * by one, the keys and values that it has written, and 160 bytes for each key; what goes beyond it
  * is refused with TOO_BIG, and the transaction goes on without it. Should the store have to reopen
  * its engine meanwhile (after a full or failed disk), the transaction can only answer CONFLICT.
- * Threads the connection's holder.    Never blocks.
+ * Threads the connection's holder.    Blocks for a read.
  * Errors  BUSY: it has one already; INVALID UNSUPPORTED STALE CLOSED FORKED IO FULL NOMEM */
 MANTIS_API mantis_status mantis_conn_begin(mantis_conn conn, mantis_transaction kind,
                                            mantis_error *error);
@@ -192,7 +192,9 @@ typedef struct mantis_commit {
     void (*on_done)(struct mantis_commit *commit);
     void *arg; /* the caller's own */
     mantis_status status;
-    uint64_t version; /* of a compare-and-set, new */
+    /* New: of the last write, a transaction's being in the order of their keys. 0: nothing was
+     * written, the backend has none, or a compare-and-set has deleted. */
+    uint64_t version;
     mantis_error error;
     uint64_t reserved[16]; /* the store's own */
 } mantis_commit;

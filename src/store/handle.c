@@ -160,7 +160,7 @@ static mantis_status prepare_compare(const mantis_store *handle, const mantis_wr
 }
 
 /* The version of what a compare-and-set has written; a delete leaves none. */
-static uint64_t version_of(const mp_commit *commit) {
+static uint64_t version_left(const mp_commit *commit) {
     return commit->writes->value ? commit->version : 0;
 }
 
@@ -174,7 +174,7 @@ mantis_status mp_handle_compare_and_set(mantis_store *handle, const mantis_write
     if (status != MANTIS_OK) return status;
     status = run_commit(handle, &commit, durability, error);
     leave(handle);
-    if (status == MANTIS_OK) *version = version_of(&commit);
+    if (status == MANTIS_OK) *version = version_left(&commit);
     return status;
 }
 
@@ -248,8 +248,10 @@ static void finish_submitted(mp_commit *commit) {
     submitted *inside = mp_container_of(commit, submitted, commit);
     mantis_commit *outside = mp_container_of(inside, mantis_commit, reserved);
     mantis_store *handle = inside->handle;
-    if (outside->kind == MANTIS_COMMIT_COMPARE_AND_SET && commit->status == MANTIS_OK)
-        outside->version = version_of(commit);
+    if (commit->status == MANTIS_OK && commit->version > 0)
+        outside->version = outside->kind == MANTIS_COMMIT_COMPARE_AND_SET
+                               ? version_left(commit)
+                               : commit->version + commit->count - 1;
     if (outside->kind == MANTIS_COMMIT_TRANSACTION) end_txn(handle);
     outside->status = commit->status;
     leave(handle);
