@@ -7,48 +7,21 @@
 
 #include <pthread.h>
 
-static void check_value(mantis_store *handle, const char *key, const char *expected) {
-    mantis_value value = {0};
-    mantis_error error = {0};
-    mantis_status status = mantis_store_get(handle, key, strlen(key), &value, &error);
-    if (!expected) {
-        check_equal(status, MANTIS_NOT_FOUND);
-        return;
-    }
-    check_equal(status, MANTIS_OK);
-    check(value.size == strlen(expected) && memcmp(value.data, expected, value.size) == 0);
-    value.free_owner(value.owner);
-}
-
-static void set(mantis_store *handle, const char *key, const char *value) {
-    mantis_error error = {0};
-    if (mantis_store_set(handle, key, strlen(key), value, strlen(value), &error) != MANTIS_OK)
-        tap_fail(__FILE__, __LINE__, "set %s: %s", key, error.text);
-}
-
-static uint64_t version_of(mantis_store *handle, const char *key) {
-    mantis_value value = {0};
-    check_equal(mantis_store_get(handle, key, strlen(key), &value, NULL), MANTIS_OK);
-    uint64_t version = value.version;
-    value.free_owner(value.owner);
-    return version;
-}
-
 /* ---- values ---- */
 
 static void set_get_delete(const char *path, bool group) {
     opened store = open_store(path, group);
     check_value(store.handle, "a", NULL);
-    set(store.handle, "a", "one");
+    set_value(store.handle, "a", "one");
     check_value(store.handle, "a", "one");
-    set(store.handle, "a", "");
+    set_value(store.handle, "a", "");
     check_value(store.handle, "a", "");
     check(mantis_store_delete(store.handle, "a", 1, NULL) == MANTIS_OK);
     check_value(store.handle, "a", NULL);
     check(mantis_store_delete(store.handle, "a", 1, NULL) == MANTIS_OK); /* no error */
     bool is_there = true;
     check(mp_handle_exists(store.handle, "a", 1, &is_there, NULL) == MANTIS_OK && !is_there);
-    set(store.handle, "a", "x");
+    set_value(store.handle, "a", "x");
     check(mp_handle_exists(store.handle, "a", 1, &is_there, NULL) == MANTIS_OK && is_there);
     close_store(&store);
     if (!path) return;
@@ -129,7 +102,7 @@ TEST(a_missing_key_leaves_the_result_untouched_and_says_so) {
 TEST(a_batch_applies_all_its_writes_in_order) {
     for (int group = 0; group < 2; group++) {
         opened store = open_store(fresh_path("batch"), group);
-        set(store.handle, "gone", "x");
+        set_value(store.handle, "gone", "x");
         mantis_write writes[] = {{"a", 1, "1", 1, 0},
                                  {"b", 1, "2", 1, 0},
                                  {"a", 1, "3", 1, 0},
@@ -253,7 +226,7 @@ static void check_text(const char *text, const char *expected) {
 TEST(a_scan_visits_the_keys_of_a_prefix_in_order_with_limit_and_cursor) {
     opened store = open_store(fresh_path("scan"), false);
     static const char *const keys[] = {"b2", "a", "b", "b10", "c", "b\xff", "b1", NULL};
-    for (int i = 0; keys[i]; i++) set(store.handle, keys[i], "v");
+    for (int i = 0; keys[i]; i++) set_value(store.handle, keys[i], "v");
     check_text(scan(store.handle, "b", 0, NULL, 0), "b b1 b10 b2 b\xff ");
     check_text(scan(store.handle, "", 0, NULL, 0), "a b b1 b10 b2 b\xff c ");
     check_text(scan(store.handle, "b1", 0, NULL, 0), "b1 b10 ");
@@ -263,7 +236,7 @@ TEST(a_scan_visits_the_keys_of_a_prefix_in_order_with_limit_and_cursor) {
     check_text(scan(store.handle, "b", 2, &cursor, 0), "b b1 ");
     check(!cursor.at_end && cursor.key_size == 2);
     check(mantis_store_delete(store.handle, "b1", 2, NULL) == MANTIS_OK); /* where it stands */
-    set(store.handle, "b0", "behind the cursor");
+    set_value(store.handle, "b0", "behind the cursor");
     check_text(scan(store.handle, "b", 1, &cursor, 0), "b10 ");
     check_text(scan(store.handle, "b", 0, &cursor, 1), "b2 "); /* stopped by its callback */
     check(!cursor.at_end);
@@ -278,7 +251,7 @@ static bool write_more(const mantis_entry *entry, void *arg) {
     opened *store = arg;
     char key[16];
     snprintf(key, sizeof key, "s%.*sx", (int)entry->key_size - 1, (const char *)entry->key + 1);
-    set(store->handle, key, "new");
+    set_value(store->handle, key, "new");
     check(entry->key_size == 3);
     check_value(store->handle, key, "new");
     return true;
@@ -289,7 +262,7 @@ TEST(a_scan_sees_the_store_as_it_was_when_it_began) {
     for (int i = 10; i < 60; i++) {
         char key[8];
         snprintf(key, sizeof key, "s%d", i);
-        set(store.handle, key, "old");
+        set_value(store.handle, key, "old");
     }
     check(mp_handle_scan(store.handle, "s", 1, 0, NULL, write_more, &store, NULL) == MANTIS_OK);
     close_store(&store);
@@ -303,7 +276,7 @@ TEST(versions_grow_with_every_write_and_over_restarts) {
     for (int round = 0; round < 4; round++) {
         opened store = open_store(path, round % 2);
         for (int i = 0; i < 50; i++) {
-            set(store.handle, "key", "v");
+            set_value(store.handle, "key", "v");
             uint64_t version = version_of(store.handle, "key");
             check(version > last);
             last = version;
@@ -324,7 +297,7 @@ TEST(versions_are_reserved_before_they_are_given_out) {
     uint64_t first = 0;
     check(mp_store_take_versions(store.store, 3 * MP_STORE_VERSIONS_BLOCK, &first, NULL) == 0);
     check(store.store->version_limit >= first + 3 * MP_STORE_VERSIONS_BLOCK);
-    set(store.handle, "key", "v");
+    set_value(store.handle, "key", "v");
     check_equal(version_of(store.handle, "key"), first + 3 * MP_STORE_VERSIONS_BLOCK);
     close_store(&store);
 }
@@ -339,9 +312,9 @@ static void *set_many(void *arg) {
     for (int i = 0; i < SETS; i++) {
         char key[16];
         snprintf(key, sizeof key, "m%d", i % 10);
-        set(self->handle, key, "v");
+        set_value(self->handle, key, "v");
         uint64_t version = version_of(self->handle, key);
-        set(self->handle, key, "v");
+        set_value(self->handle, key, "v");
         check(version_of(self->handle, key) > version); /* others' writes are later still */
     }
     return NULL;
@@ -389,7 +362,7 @@ TEST(every_write_waits_for_the_stripes_of_its_keys) {
         usleep(50000);
         check(!write.is_done);
         check_value(store.handle, "key", kind == 0 ? NULL : "v"); /* reads do not wait */
-        set(store.handle, "elsewhere", "v");
+        set_value(store.handle, "elsewhere", "v");
         mp_lock_release(stripe);
         pthread_join(thread, NULL);
         check(write.is_done);
@@ -503,7 +476,7 @@ TEST(a_store_with_a_damaged_file_names_it) {
     char path[FRESH_PATH_MAX];
     snprintf(path, sizeof path, "%s", fresh_path("marker"));
     opened store = open_store(path, false);
-    set(store.handle, "a", "1");
+    set_value(store.handle, "a", "1");
     close_store(&store);
     write_file(path, "MANTIS", "mantis store\nformat 2\n");
     check_refused(path, MANTIS_UNSUPPORTED, "format 2");
@@ -529,7 +502,7 @@ TEST(an_empty_directory_becomes_a_store_and_so_does_one_whose_creation_did_not_e
     snprintf(to, sizeof to, "%s/MANTIS.new", path);
     check(rename(from, to) == 0); /* as if it was killed before the last step */
     store = open_store(path, false);
-    set(store.handle, "a", "1");
+    set_value(store.handle, "a", "1");
     close_store(&store);
     check(access(from, F_OK) == 0 && access(to, F_OK) != 0);
 }
@@ -542,17 +515,17 @@ TEST(one_directory_under_two_names_is_one_store) {
     check(symlink(path, alias) == 0);
     opened b = open_store(alias, true);
     check(a.store == b.store);
-    set(a.handle, "a", "1");
+    set_value(a.handle, "a", "1");
     check_value(b.handle, "a", "1");
     close_store(&a);
-    set(b.handle, "b", "2");
+    set_value(b.handle, "b", "2");
     check_value(b.handle, "a", "1");
     close_store(&b);
 }
 
 TEST(stores_in_memory_are_each_their_own) {
     opened a = open_store(NULL, false), b = open_store(NULL, false);
-    set(a.handle, "a", "1");
+    set_value(a.handle, "a", "1");
     check_value(b.handle, "a", NULL);
     mantis_store_info info;
     check(mantis_store_get_info(a.handle, &info) == MANTIS_OK);
@@ -563,7 +536,7 @@ TEST(stores_in_memory_are_each_their_own) {
 
 TEST(a_child_made_by_fork_is_refused_and_may_open_a_store_of_its_own) {
     opened store = open_store(fresh_path("forked"), false);
-    set(store.handle, "a", "1");
+    set_value(store.handle, "a", "1");
     char own[FRESH_PATH_MAX], path[FRESH_PATH_MAX];
     snprintf(path, sizeof path, "%s", store.store->directory.path);
     snprintf(own, sizeof own, "%s", fresh_path("child"));
@@ -586,7 +559,7 @@ TEST(a_child_made_by_fork_is_refused_and_may_open_a_store_of_its_own) {
     int status = 0;
     check(waitpid(child, &status, 0) == child);
     check_equal(status, 0);
-    set(store.handle, "a", "3");
+    set_value(store.handle, "a", "3");
     check_value(store.handle, "a", "3");
     close_store(&store);
 }
@@ -630,7 +603,7 @@ TEST(a_thousand_idle_handles_cost_at_most_8_kib_each) {
     static mantis_store *handles[HANDLES];
     char text[128];
     long before = 0, after = 0, size;
-    set(store.handle, "warm", "up");
+    set_value(store.handle, "warm", "up");
     FILE *file = fopen("/proc/self/statm", "r");
     check(file && fgets(text, sizeof text, file) && sscanf(text, "%ld %ld", &size, &before) == 2);
     fclose(file);

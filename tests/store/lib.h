@@ -70,6 +70,48 @@ __attribute__((unused)) static void close_store(opened *closed) {
     *closed = (opened){0};
 }
 
+/* ---- keys and values that are texts ---- */
+
+__attribute__((unused)) static void check_value(mantis_store *handle, const char *key,
+                                                const char *expected) {
+    mantis_value value = {0};
+    mantis_error error = {0};
+    mantis_status status = mantis_store_get(handle, key, strlen(key), &value, &error);
+    if (!expected) {
+        check_equal(status, MANTIS_NOT_FOUND);
+        return;
+    }
+    check_equal(status, MANTIS_OK);
+    check(value.size == strlen(expected) && memcmp(value.data, expected, value.size) == 0);
+    value.free_owner(value.owner);
+}
+
+__attribute__((unused)) static void set_value(mantis_store *handle, const char *key,
+                                              const char *value) {
+    mantis_error error = {0};
+    if (mantis_store_set(handle, key, strlen(key), value, strlen(value), &error) != MANTIS_OK)
+        tap_fail(__FILE__, __LINE__, "set %s: %s", key, error.text);
+}
+
+__attribute__((unused)) static uint64_t version_of(mantis_store *handle, const char *key) {
+    mantis_value value = {0};
+    check_equal(mantis_store_get(handle, key, strlen(key), &value, NULL), MANTIS_OK);
+    uint64_t version = value.version;
+    value.free_owner(value.owner);
+    return version;
+}
+
+/* ---- time, as the store sees it ---- */
+
+static _Atomic int64_t planted_ms;
+
+__attribute__((unused)) static int64_t read_planted(void) { return planted_ms; }
+
+/* Have the store take its wall-clock time from planted_ms. Nobody uses it yet. */
+__attribute__((unused)) static void plant_clock(mp_store *store) {
+    store->engine.wall_ms = read_planted;
+}
+
 /* ---- numbered keys and values ---- */
 
 #define VALUE_SIZE_MAX 1024u
