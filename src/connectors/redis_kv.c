@@ -106,6 +106,8 @@ static mantis_status kv_write(void *native, const mantis_write *writes, size_t c
         return mp_error_set(error, MANTIS_UNSUPPORTED,
                             "redis: a server does not say whether a write is on disk; use "
                             "MANTIS_DURABLE_DEFAULT, and set the server's appendfsync");
+    mantis_status status = mp_redis_wire_check(wire, error);
+    if (status != MANTIS_OK) return status;
     return count == 1 ? write_one(wire, writes, error) : write_batch(wire, writes, count, error);
 }
 

@@ -36,6 +36,12 @@ void mp_redis_wire_close(mp_redis_wire *wire) {
 
 /* ---- failing ---- */
 
+mantis_status mp_redis_wire_check(const mp_redis_wire *wire, mantis_error *error) {
+    if (!wire->context->err) return MANTIS_OK;
+    return mp_error_set(error, MANTIS_IO, "%s: the connection has failed: %.128s", wire->dsn->label,
+                        wire->context->errstr);
+}
+
 void mp_redis_wire_fail(mp_redis_wire *wire, const char *why) {
     redisContext *context = wire->context;
     if (context->err) return; /* the first cause stays */
@@ -147,14 +153,11 @@ static mantis_status send_all(mp_redis_wire *wire, int64_t deadline_ns, mantis_e
 }
 
 mantis_status mp_redis_wire_send(mp_redis_wire *wire, int64_t deadline_ns, mantis_error *error) {
-    mantis_status status = MANTIS_OK;
-    if (wire->context->err)
-        status = mp_error_set(error, MANTIS_IO, "the connection has failed: %.200s",
-                              wire->context->errstr);
-    else if (wire->is_out_of_memory)
+    mantis_status status = mp_redis_wire_check(wire, error);
+    if (status == MANTIS_OK && wire->is_out_of_memory)
         status = mp_error_set(error, MANTIS_NOMEM, "out of memory for a command of %zu bytes",
                               wire->request_size);
-    else status = send_all(wire, deadline_ns, error);
+    else if (status == MANTIS_OK) status = send_all(wire, deadline_ns, error);
     wire->request_size = 0;
     wire->is_out_of_memory = false;
     if (wire->request_room > ROOM_KEPT) {

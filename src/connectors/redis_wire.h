@@ -47,6 +47,10 @@ static inline mp_redis_wire *mp_redis_wire_of(redisContext *context) {
 /* Has it failed, has the server closed it, or is it out of step? One system call. */
 bool mp_redis_wire_is_broken(const redisContext *context);
 
+/* Has it failed before?
+ * Errors  IO */
+mantis_status mp_redis_wire_check(const mp_redis_wire *wire, mantis_error *error);
+
 /* Let no one use it again. */
 void mp_redis_wire_fail(mp_redis_wire *wire, const char *why);
 
