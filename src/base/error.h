@@ -9,4 +9,10 @@ __attribute__((format(printf, 3, 4))) mantis_status mp_error_set(mantis_error *e
                                                                  mantis_status status,
                                                                  const char *format, ...);
 
+/* The same for a failure of the system, with its errno. */
+__attribute__((format(printf, 4, 5))) mantis_status mp_error_set_os(mantis_error *error,
+                                                                    mantis_status status,
+                                                                    int os_errno,
+                                                                    const char *format, ...);
+
 #endif

@@ -273,6 +273,12 @@ static bool take_back(mp_slot *slot, uint64_t generation) {
     return true;
 }
 
+/* Leave the length of a use that was sampled in the slot, for the keeper. */
+static void end_sample(mantis_pool *pool, mp_slot *slot) {
+    int64_t began_ns = mp_load_relaxed(&slot->sample_ns);
+    if (began_ns > 0) mp_store_relaxed(&slot->sample_ns, began_ns - mp_pool_now(pool) - 1);
+}
+
 static __attribute__((noinline)) mantis_status release_slow(mantis_conn conn, mantis_release how) {
     if (conn.pool == 0) return MANTIS_OK; /* never filled */
     mp_slot *slot = mp_slot_at(conn.slot);
@@ -284,6 +290,7 @@ static __attribute__((noinline)) mantis_status release_slow(mantis_conn conn, ma
     if (is_mine && slot->is_dirty && how != MANTIS_RELEASE_BROKEN) how = MANTIS_RELEASE_DIRTY;
     bool is_reset = how == MANTIS_RELEASE_DIRTY; /* which finds out by itself what is broken */
     if (is_mine && !is_reset && mp_supply_is_broken(pool, slot)) how = MANTIS_RELEASE_BROKEN;
+    if (is_mine) end_sample(pool, slot);
     mp_turn turn = mp_turn_begin(pool);
     if (is_mine) release_locked(&turn, slot, how);
     status = pool->is_closed ? MANTIS_CLOSED : is_mine ? MANTIS_OK : MANTIS_STALE;
@@ -313,14 +320,12 @@ static __attribute__((noinline)) mantis_status end_release(mantis_pool *pool, ma
     return MANTIS_OK;
 }
 
-/* Free a slot and leave the length of its use in it, for the keeper. */
+/* Free a slot whose use was sampled. */
 static __attribute__((noinline)) mantis_status release_sampled(mantis_conn conn) {
     mp_slot *slot = mp_slot_at(conn.slot);
     mantis_pool *pool = mp_load_relaxed(&slot->pool);
-    int64_t began_ns = mp_load_relaxed(&slot->sample_ns);
-    bool is_mine = mp_load_relaxed(&slot->word) == mp_slot_word(conn.generation, MP_SLOT_BUSY);
-    if (is_mine && began_ns > 0)
-        mp_store_relaxed(&slot->sample_ns, began_ns - mp_pool_now(pool) - 1);
+    if (mp_load_relaxed(&slot->word) == mp_slot_word(conn.generation, MP_SLOT_BUSY))
+        end_sample(pool, slot);
     if (!free_slot(slot, conn)) return release_slow(conn, MANTIS_RELEASE_CLEAN);
     return end_release(pool, conn, slot);
 }

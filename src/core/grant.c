@@ -111,7 +111,7 @@ static void lend_locked(mp_turn *turn, mp_slot *slot, mp_waiter *waiter) {
     mantis_waiter *outer = mp_waiter_public(waiter);
     uint64_t generation = mp_slot_generation(mp_load_relaxed(&slot->word)) + 1; /* C2 */
     slot->u.list.watch = NULL;
-    mp_store_relaxed(&slot->sample_ns, generation % MP_SAMPLE_EVERY == 0 ? turn->now_ns : 0);
+    if (generation % MP_SAMPLE_EVERY == 0) mp_store_relaxed(&slot->sample_ns, turn->now_ns);
     mp_store_release(&slot->holder, mp_slot_holder(generation, waiter->tid));
     if (waiter->home) mp_grant_set_home(turn->pool, slot, waiter->home);
     outer->conn = (mantis_conn){

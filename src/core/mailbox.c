@@ -39,17 +39,15 @@ mantis_status mantis_mailbox_open(mantis_mailbox **out, uint32_t home, mantis_er
     if (!mailbox) return mp_error_set(error, MANTIS_NOMEM, "no memory for a mailbox");
     *mailbox = (mantis_mailbox){.home = home, .armed = true};
     mailbox->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    int os_errno = errno;
     mantis_status status = MANTIS_OK;
     if (mailbox->fd < 0)
-        status = mp_error_set(error, MANTIS_IO, "no descriptor for a mailbox: %s",
-                              strerror(os_errno));
+        status = mp_error_set_os(error, MANTIS_IO, errno, "no descriptor for a mailbox: %s",
+                                 strerror(errno));
     else if (home && !set_home(home, mailbox))
         status = mp_error_set(error, MANTIS_INVALID, "home %u has a mailbox already", home);
     if (status == MANTIS_OK) *out = mailbox;
     else if (mailbox->fd >= 0) close(mailbox->fd);
     if (status != MANTIS_OK) free(mailbox);
-    if (status == MANTIS_IO && error) error->os_errno = os_errno;
     return status;
 }
 
@@ -65,16 +63,16 @@ mantis_status mantis_mailbox_close(mantis_mailbox **mailbox) {
     return MANTIS_OK;
 }
 
+void mantis_thread_drains(mantis_mailbox *mailbox) { mp_hints_of_thread()->drains = mailbox; }
+
 int mantis_mailbox_fd(const mantis_mailbox *mailbox) { return mailbox->fd; }
 
 /* Wake the owner if it may sleep. An eventfd is written under the lock, because the owner may
  * close the mailbox as soon as the lock is released. */
 static void wake_locked(mantis_mailbox *mailbox) {
-    if (!mailbox->armed) return;
+    if (!mailbox->armed || mp_hints_of_thread()->drains == mailbox) return;
     mailbox->armed = false;
-    uint64_t one = 1;
-    while (write(mailbox->fd, &one, sizeof one) < 0 && errno == EINTR) {
-    } /* full is fine too: then it is readable */
+    (void)eventfd_write(mailbox->fd, 1); /* full is fine too: then it is readable */
 }
 
 mp_word *mp_mailbox_post(mantis_mailbox *mailbox, mp_waiter *waiter) {
@@ -144,8 +142,7 @@ static size_t take_posted(mantis_mailbox *mailbox, mantis_waiter **out, size_t m
     if (count == 0 && mp_list_is_empty(&mailbox->posted) && !mailbox->ops.first &&
         !mailbox->armed) {
         uint64_t ignored;
-        while (read(mailbox->fd, &ignored, sizeof ignored) < 0 && errno == EINTR) {
-        } /* nothing to read is fine */
+        (void)eventfd_read(mailbox->fd, &ignored); /* nothing to read is fine */
         mailbox->armed = true;
     }
     mp_lock_release(&mailbox->lock);

@@ -140,6 +140,7 @@ typedef struct mp_hint_set {
 typedef struct mp_hints {
     uint32_t tid; /* 0: not asked yet */
     uint32_t home;
+    mantis_mailbox *drains;         /* see mantis_thread_drains() */
     mp_slot *lent;                  /* taken last: a release need not look it up */
     uint32_t calling_out;           /* how deep it is in hooks and connectors */
     mp_tasks later;                 /* operations to start once it is less deep in them */

@@ -507,4 +507,32 @@ TEST(h5_one_release_wakes_at_most_one_waiter) {
     for (int i = 0; i < 5; i++) check_equal(mantis_mailbox_close(&boxes[i]), MANTIS_OK);
 }
 
+/* A waiter is granted by a release of its own thread, which said `drains` or not: is it told? */
+static int descriptor_after_grant(mantis_pool *pool, mantis_mailbox *mailbox, bool drains) {
+    mantis_conn conn = take(pool);
+    mantis_waiter waiter;
+    ask(pool, mailbox, &waiter, MANTIS_DEADLINE_NONE);
+    check(drain_one(mailbox) == NULL);
+    mantis_thread_drains(drains ? mailbox : NULL);
+    mantis_conn_release(&conn);
+    mantis_thread_drains(NULL);
+    struct pollfd file = {.fd = mantis_mailbox_fd(mailbox), .events = POLLIN};
+    int readable = poll(&file, 1, 0);
+    check(drain_one(mailbox) == &waiter);
+    check(drain_one(mailbox) == NULL);
+    mantis_conn_release(&waiter.conn);
+    return readable;
+}
+
+TEST(l1_a_thread_that_drains_its_mailbox_is_not_woken_by_itself) {
+    mantis_pool_config config = fake_config(1, 1);
+    mantis_pool *pool = pool_open(&config);
+    run_for(pool, SECOND);
+    mantis_mailbox *mailbox = mailbox_open();
+    check_equal(descriptor_after_grant(pool, mailbox, true), 0);
+    check_equal(descriptor_after_grant(pool, mailbox, false), 1);
+    pool_close(&pool);
+    check_equal(mantis_mailbox_close(&mailbox), MANTIS_OK);
+}
+
 TAP_MAIN

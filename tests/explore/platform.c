@@ -9,12 +9,11 @@
 
 #include <errno.h>
 #include <sys/eventfd.h>
-#include <unistd.h>
 
 int64_t __wrap_mp_clock_now_ns(void);
 int __wrap_eventfd(unsigned count, int flags);
-ssize_t __wrap_read(int fd, void *out, size_t size);
-ssize_t __wrap_write(int fd, const void *bytes, size_t size);
+int __wrap_eventfd_read(int fd, eventfd_t *out);
+int __wrap_eventfd_write(int fd, eventfd_t add);
 int __wrap_close(int fd);
 
 bool mp_park_wait(mp_word *word, uint32_t expected, int64_t deadline_ns) {
@@ -72,26 +71,26 @@ static uint64_t *count_of(int fd) {
     return &fds[fd - FDS_FIRST].count;
 }
 
-ssize_t __wrap_read(int fd, void *out, size_t size) {
+int __wrap_eventfd_read(int fd, eventfd_t *out) {
     uint64_t *count = count_of(fd);
     ex_step(count, EX_WRITE);
     ex_drain_stores();
-    if (size < 8 || *count == 0) {
+    if (*count == 0) {
         errno = EAGAIN;
         return -1;
     }
-    *(uint64_t *)out = *count;
+    *out = *count;
     *count = 0;
-    return 8;
+    return 0;
 }
 
-ssize_t __wrap_write(int fd, const void *bytes, size_t size) {
+int __wrap_eventfd_write(int fd, eventfd_t add) {
     uint64_t *count = count_of(fd);
     ex_drain_stores();
     ex_step(count, EX_WRITE);
-    *count += *(const uint64_t *)bytes;
+    *count += add;
     ex_wake(count, true);
-    return (ssize_t)size;
+    return 0;
 }
 
 int __wrap_close(int fd) {
