@@ -8,7 +8,7 @@ DESTDIR ?=
 WERROR ?= false
 JOBS ?= 2
 
-.PHONY: all run test test-long bench lint check-asan check-tsan mutants install uninstall format docs clean
+.PHONY: all run test test-long bench lint check-asan check-tsan mutants install uninstall deb format docs clean
 
 # $(call configured,DIR,OPTIONS): set DIR up, once
 configured = @tools/configure $(1) --prefix=$(PREFIX) $(2)
@@ -65,6 +65,10 @@ install: all
 
 uninstall:
 	@DESTDIR="$(DESTDIR)" tools/install --undo $(BUILD) $(PREFIX)
+
+deb:
+	@tools/setup deb
+	@tools/deb $(BUILD)/deb -j$(JOBS)
 
 clean:
 	rm -rf build build-test build-asan build-tsan
