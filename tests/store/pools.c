@@ -120,6 +120,99 @@ TEST(the_last_pool_gives_the_directory_free_for_another_process) {
     }
 }
 
+/* ---- transactions ---- */
+
+static void begin(mantis_conn conn, const char *value) {
+    mantis_error error = {0};
+    if (mantis_conn_begin(conn, MANTIS_TRANSACTION_WRITE, &error) != MANTIS_OK)
+        tap_fail(__FILE__, __LINE__, "begin: %s", error.text);
+    check_equal(mantis_conn_set(conn, "key", 3, value, strlen(value), NULL), MANTIS_OK);
+}
+
+static void check_missing(mantis_conn conn, const char *key) {
+    bool is_there = true;
+    check_equal(mantis_conn_exists(conn, key, strlen(key), &is_there, NULL), MANTIS_OK);
+    check(!is_there);
+}
+
+TEST(every_way_of_giving_a_connection_back_rolls_its_transaction_back) {
+    static const mantis_release ways[] = {MANTIS_RELEASE_CLEAN, MANTIS_RELEASE_UNUSED,
+                                          MANTIS_RELEASE_DIRTY, MANTIS_RELEASE_BROKEN};
+    mantis_pool *pool = open_pool(fresh_path("ways"), "", 1);
+    for (int way = 0; way < 4; way++) {
+        mantis_conn conn = borrow(pool), copy = conn;
+        begin(conn, "never");
+        check_equal(mantis_conn_release_as(&conn, ways[way]), MANTIS_OK);
+        check_equal(mantis_conn_commit(copy, MANTIS_DURABLE_DEFAULT, NULL), MANTIS_STALE);
+        conn = borrow(pool); /* the same one, or a new one */
+        check_equal(mantis_conn_commit(conn, MANTIS_DURABLE_DEFAULT, NULL), MANTIS_INVALID);
+        check_missing(conn, "key");
+        check_equal(mantis_conn_set(conn, "other", 5, "at once", 7, NULL), MANTIS_OK);
+        mantis_conn_release(&conn);
+    }
+    mantis_pool_stats stats;
+    check_equal(mantis_pool_get_stats(pool, &stats), MANTIS_OK);
+    check_equal(stats.was_reset, 3); /* and those without a transaction were not */
+    close_pool(&pool);
+}
+
+TEST(a_transaction_of_an_evicted_connection_or_of_a_closed_pool_is_rolled_back) {
+    char path[FRESH_PATH_MAX];
+    snprintf(path, sizeof path, "%s", fresh_path("late"));
+    mantis_pool *pool = open_pool(path, "", 2), *other = open_pool(path, "", 1);
+    mantis_conn evicted = borrow(pool), late = borrow(pool), conn = borrow(other);
+    begin(evicted, "never");
+    check_equal(mantis_pool_evict(pool, MANTIS_EVICT_HARD, NULL), MANTIS_OK);
+    check_equal(mantis_conn_release(&evicted), MANTIS_OK);
+    begin(late, "never");
+    check_equal(mantis_pool_close(&pool, mantis_deadline_ms(1)), MANTIS_TIMEOUT);
+    check_equal(mantis_conn_release(&late), MANTIS_CLOSED);
+    check_missing(conn, "key");
+    begin(conn, "always"); /* also the last to use the store */
+    check_equal(mantis_conn_commit(conn, MANTIS_DURABLE_SYNCED, NULL), MANTIS_OK);
+    begin(conn, "never");
+    mantis_conn_release(&conn);
+    close_pool(&other);
+    pool = open_pool(path, "", 1);
+    conn = borrow(pool);
+    mantis_value value = {0};
+    check_equal(mantis_conn_get(conn, "key", 3, &value, NULL), MANTIS_OK);
+    check(value.size == 6 && memcmp(value.data, "always", 6) == 0);
+    mantis_value_free(&value);
+    mantis_conn_release(&conn);
+    close_pool(&pool);
+}
+
+TEST(a_pool_commits_compares_and_lets_keys_expire) {
+    mantis_pool *pool = open_pool(fresh_path("rest"), "", 2);
+    mantis_conn conn = borrow(pool), other = borrow(pool);
+    mantis_value value = {0};
+    mantis_error error = {0};
+    uint64_t version = 0;
+    mantis_write write = {"key", 3, "one", 3, 3600000};
+    check_equal(mantis_conn_compare_and_set(conn, &write, 0, 0, &version, NULL), MANTIS_OK);
+    check_equal(mantis_conn_get(other, "key", 3, &value, NULL), MANTIS_OK);
+    check(value.version == version && value.expires_ms > 0);
+    mantis_value_free(&value);
+    check_equal(mantis_conn_compare_and_set(conn, &write, 0, 0, NULL, &error), MANTIS_CONFLICT);
+    check_equal(mantis_conn_begin(conn, MANTIS_TRANSACTION_WRITE, NULL), MANTIS_OK);
+    check_equal(mantis_conn_begin(conn, MANTIS_TRANSACTION_WRITE, &error), MANTIS_BUSY);
+    check_equal(mantis_conn_get(conn, "key", 3, &value, NULL), MANTIS_OK);
+    mantis_value_free(&value);
+    check_equal(mantis_conn_set(other, "key", 3, "two", 3, NULL), MANTIS_OK);
+    check_equal(mantis_conn_set(conn, "mine", 4, "x", 1, NULL), MANTIS_OK);
+    check_equal(mantis_conn_commit(conn, MANTIS_DURABLE_DEFAULT, &error), MANTIS_CONFLICT);
+    check_missing(other, "mine");
+    static char large[1 << 20]; /* the default of conn_memory_max is 1 MiB */
+    check_equal(mantis_conn_begin(conn, MANTIS_TRANSACTION_WRITE, NULL), MANTIS_OK);
+    check_equal(mantis_conn_set(conn, "l", 1, large, sizeof large, &error), MANTIS_TOO_BIG);
+    check_contains(error.text, "1048576 (conn_memory_max)");
+    check_equal(mantis_conn_rollback(conn, NULL), MANTIS_OK);
+    mantis_conn_release(&conn);
+    mantis_conn_release(&other);
+    close_pool(&pool);
+}
+
 TEST(a_thousand_connections_are_borrowed_at_once_and_each_sets_gets_and_deletes) {
     enum { CONNS = 1000 };
     static mantis_conn conns[CONNS];
