@@ -6,11 +6,14 @@ import ctypes
 import os
 import pathlib
 import re
+import struct
+import subprocess
 import sys
 import tempfile
 
-from installed import install, needed, run, run_cases
+from installed import Skip, install, needed, run, run_cases
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 # what each library may link
 NEEDS = {
     "libmantispool": {"libc"},
@@ -117,19 +120,31 @@ def the_shared_libraries_can_be_loaded_late(installed):
         ctypes.CDLL(str(library))
 
 
+def programs_that_are_built_already_go_on_working(installed):
+    if struct.calcsize("P") != 8:
+        raise Skip("the list is of a 64-bit system")
+    check = subprocess.run([ROOT / "tools/abi", "--check", installed.build], check=False,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert check.returncode == 0, (f"{check.stdout}\nThis differs from tests/install/abi.txt. If it "
+                                   f"is meant: tools/abi --update {installed.build}")
+
+
 CASES = [
     headers_compile_alone_as_c99, headers_compile_alone_as_cxx11,
     libraries_export_only_mantis_names_in_one_version,
     shared_and_static_libraries_export_the_same, every_public_function_is_exported,
     each_library_needs_what_it_must_alone, the_libraries_have_their_names, everything_is_hardened,
     the_program_brings_our_libraries_with_it, the_shared_libraries_can_be_loaded_late,
+    programs_that_are_built_already_go_on_working,
 ]
 
 
 def main():
     build = pathlib.Path(sys.argv[1]).resolve()
     with tempfile.TemporaryDirectory() as scratch:
-        return run_cases(CASES, install(build, pathlib.Path(scratch)))
+        installed = install(build, pathlib.Path(scratch))
+        installed.build = build
+        return run_cases(CASES, installed)
 
 
 if __name__ == "__main__":
