@@ -75,7 +75,9 @@ __attribute__((unused)) static long long command(mantis_conn conn, const char **
 
 /* The number that the server gave the connection. */
 __attribute__((unused)) static long long id_of(mantis_conn conn) {
-    return command(conn, NULL, "CLIENT ID");
+    long long id = command(conn, NULL, "CLIENT ID");
+    check(id > 0); /* another answer has no number */
+    return id;
 }
 
 #endif

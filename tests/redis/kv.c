@@ -231,6 +231,21 @@ TEST(a_server_that_is_gone_answers_io_and_kills_nobody) {
     end();
 }
 
+/* On such a socket the very first write finds nobody. */
+TEST(a_server_that_is_gone_from_its_unix_socket_kills_nobody) {
+    begin();
+    char dsn[256];
+    (void)snprintf(dsn, sizeof dsn, "redis+unix://%s", redis.socket);
+    check_equal(mantis_conn_release(&conn), MANTIS_OK);
+    check_ok(mantis_pool_set_dsn(pool, dsn, NULL, &error), error);
+    conn = borrow(pool);
+    signal(SIGPIPE, SIG_DFL);
+    server_kill(&redis);
+    check_equal(mantis_conn_set(conn, "key", 3, "v", 1, &error), MANTIS_IO);
+    check_contains(error.text, redis.socket);
+    end();
+}
+
 TEST(a_server_that_is_silent_answers_io_after_the_timeout_of_the_dsn) {
     begin();
     char dsn[128];
@@ -243,8 +258,9 @@ TEST(a_server_that_is_silent_answers_io_after_the_timeout_of_the_dsn) {
     check_equal(get_status("key"), MANTIS_IO);
     check_contains(error.text, "did not answer for 200 ms (timeout_ms in the DSN)");
     check_equal(error.os_errno, ETIMEDOUT);
-    server_thaw(&redis);
     check_equal(mantis_conn_release(&conn), MANTIS_OK); /* clean, as a careless program would */
+    check(mantis_pool_try_acquire(pool, &conn, NULL) != MANTIS_OK);
+    server_thaw(&redis);
     conn = borrow(pool);
     check(id_of(conn) != first); /* a late answer must not reach the next borrower */
     check_equal(get_status("key"), MANTIS_NOT_FOUND);
