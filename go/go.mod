@@ -1,0 +1,3 @@
+module mantisDB
+
+go 1.19

@@ -1,0 +1,213 @@
+/* What the Go package needs in C beside the library. Three things:
+ *
+ *   pool   A call carries numbers only, and never waits. The one mailbox of a pool belongs to
+ *          whoever holds the bridge's lock: a thread that frees a connection drains the grant that
+ *          it caused and hands the waiter's number to Go, which wakes the goroutine itself.
+ *   hub    What happens on threads of C (a commit is on disk, a connector is asked for something)
+ *          is queued for one goroutine. C never calls Go.
+ *   kv     Key-value operations, with their detail in memory of their own when they fail.
+ *
+ * A connection is two words, `place` (slot and pool) and `generation`. */
+#ifndef BRIDGE_H
+#define BRIDGE_H
+
+#include <mantis/pool.h>
+#include <mantis/store.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- pool ---- */
+
+typedef struct bridge_pool bridge_pool;
+
+typedef struct bridge_conn {
+    uint64_t place;
+    uint64_t generation; /* 0: none */
+} bridge_conn;
+
+/* The request of a goroutine. It belongs to the goroutine before bridge_wait() and after its
+ * outcome, which comes once: from a call that returns its number, or from bridge_withdraw(). */
+typedef struct bridge_waiter {
+    mantis_waiter waiter; /* status and conn are the outcome */
+    const char *tag;      /* for the connection, once it is granted */
+    uint32_t number;      /* Go's, not 0 */
+    mantis_error error;   /* of bridge_wait() and bridge_explain() */
+    /* under the pool's lock */
+    struct bridge_waiter *next;
+    enum { BRIDGE_IDLE = 0, BRIDGE_ASKED, BRIDGE_READY } state;
+} bridge_waiter;
+
+/* Waiters that have their outcome: calls below return the number of one of them in the low half
+ * (0: none), and whether there are more, which bridge_next() returns. */
+#define BRIDGE_MORE (UINT64_C(1) << 32)
+
+/* What a pool is to tell Go about, through the hub. */
+enum { BRIDGE_TELL_LEAKS = 1, BRIDGE_TELL_LOG = 2 };
+
+/* Open a pool. number is Go's name for it, in the events of the hub. With a DSN its connector is the
+ * embedded store's, without one it is Go's, through the hub. Errors: as mantis_pool_open(). */
+mantis_status bridge_pool_open(bridge_pool **out, mantis_pool_config *config, uint32_t number,
+                               uint32_t tell, mantis_error *error);
+
+/* Readable when bridge_drain() is to be called. */
+int bridge_pool_fd(const bridge_pool *pool);
+
+/* End it: as mantis_pool_close(), from any thread, once. The waiters' outcomes come as always; the
+ * rest of them with bridge_next(). */
+mantis_status bridge_pool_close(bridge_pool *pool, int64_t deadline_ns);
+
+/* Free the memory of a pool that was closed and that nothing calls any more, and of a waiter. */
+void bridge_pool_free(bridge_pool *pool);
+bridge_waiter *bridge_waiter_new(uint32_t number);
+void bridge_waiter_free(bridge_waiter *waiter);
+
+/* Borrow what is free at once, if nobody waits; and give a connection back. Their arguments are
+ * plain numbers, because Go looks at each pointer that it passes. */
+bridge_conn bridge_try_acquire(uintptr_t pool, uintptr_t tag);
+uint64_t bridge_release(uintptr_t pool, uint64_t place, uint64_t generation);
+uint64_t bridge_release_as(bridge_pool *pool, bridge_conn conn, mantis_release how);
+
+/* Queue a request: OK, or why not, with the detail in waiter->error. *ready as above. */
+mantis_status bridge_wait(bridge_pool *pool, bridge_waiter *waiter, int64_t deadline_ns,
+                          uint64_t *ready);
+
+/* Take a request back. True: its outcome is in the waiter. False: some other call has returned its
+ * number. */
+bool bridge_withdraw(bridge_pool *pool, bridge_waiter *waiter, uint64_t *ready);
+
+/* After an outcome: fill waiter->error as if it were `status`, and say whether opens are failing. */
+bool bridge_explain(bridge_pool *pool, bridge_waiter *waiter, mantis_status status);
+
+/* Read the mailbox to its end, so that its descriptor speaks again. */
+uint64_t bridge_drain(bridge_pool *pool);
+uint64_t bridge_next(bridge_pool *pool);
+
+/* The earliest deadline of those who wait. */
+int64_t bridge_due_ns(bridge_pool *pool);
+
+/* As the functions of the same name; CLOSED once the pool is. */
+mantis_status bridge_resize(bridge_pool *pool, int64_t conns_min, int64_t conns_max,
+                            mantis_error *error, uint64_t *ready);
+mantis_status bridge_get_stats(bridge_pool *pool, mantis_pool_stats *stats,
+                               mantis_histogram *waits);
+size_t bridge_holders(bridge_pool *pool, mantis_holder *out, size_t max);
+
+/* What the connector's open completed with; 0 if the connection is not borrowed. */
+uintptr_t bridge_native(bridge_conn conn);
+
+/* Complete an operation that the hub had told of. cause NULL: it succeeded. */
+uint64_t bridge_complete(bridge_pool *pool, uintptr_t op, uintptr_t native, const char *cause);
+
+/* ---- hub ---- */
+
+enum bridge_kind {
+    BRIDGE_OPEN = 1, /* operations of Go's connector: op, native, deadline_ns */
+    BRIDGE_CHECK,
+    BRIDGE_CLOSE,
+    BRIDGE_STOP,   /* nothing more comes for this pool's connector */
+    BRIDGE_COMMIT, /* number is the commit's */
+    BRIDGE_LEAK,   /* held_ns, tag */
+    BRIDGE_LOG     /* text: free() it */
+};
+
+typedef struct bridge_event {
+    uint32_t kind;
+    uint32_t number; /* of the pool */
+    uintptr_t op, native, tag;
+    char *text;
+    int64_t time_ns; /* deadline or length */
+} bridge_event;
+
+/* Readable when bridge_take() is to be called; -1: the system has no descriptor for it. */
+int bridge_hub_fd(void);
+
+/* Take at most max events. When it returns 0 the descriptor speaks again. */
+size_t bridge_take(bridge_event *out, size_t max);
+
+/* ---- kv ---- */
+
+/* How a call went; error has the detail, and the caller frees it with free(). It is NULL with OK,
+ * and if there was no memory for it. */
+typedef struct bridge_outcome {
+    mantis_status status;
+    mantis_error *error;
+} bridge_outcome;
+
+bridge_outcome bridge_set(bridge_conn conn, const void *key, size_t key_size, const void *value,
+                          size_t value_size);
+bridge_outcome bridge_delete(bridge_conn conn, const void *key, size_t key_size);
+bridge_outcome bridge_exists(bridge_conn conn, const void *key, size_t key_size, bool *out);
+bridge_outcome bridge_begin(bridge_conn conn, mantis_transaction kind);
+bridge_outcome bridge_rollback(bridge_conn conn);
+
+/* What was read: with OK data is valid until bridge_value_free(). */
+typedef struct bridge_value {
+    bridge_outcome outcome;
+    const void *data;
+    size_t size;
+    uint64_t version;
+    int64_t expires_ms;
+    void *owner;
+    void (*free_owner)(void *owner);
+} bridge_value;
+
+bridge_value bridge_get(bridge_conn conn, const void *key, size_t key_size);
+void bridge_value_free(void *owner, void (*free_owner)(void *owner));
+
+/* Does a plain write of this connection wait for the disk? Not known if it is not borrowed. */
+bool bridge_is_durable(bridge_conn conn, bool *is_known);
+
+/* A write whose end the hub tells of, if it does not end at once. The memory is reused. */
+typedef struct bridge_commit {
+    mantis_commit commit;
+    uint32_t number; /* Go's */
+    _Atomic uint32_t progress;
+    struct bridge_commit *next; /* in the hub */
+    size_t size_max;
+    char *memory; /* the writes, and what they point to */
+} bridge_commit;
+
+/* One write, in Go's memory. Keys and values are elsewhere, one after the other. */
+typedef struct bridge_write {
+    uint64_t key_size;
+    uint64_t value_size;
+    int64_t ttl_ms;
+    uint64_t is_delete;
+} bridge_write;
+
+typedef enum bridge_submitted {
+    BRIDGE_DONE,   /* commit.status and commit.error say how */
+    BRIDGE_PENDING /* the hub tells when */
+} bridge_submitted;
+
+bridge_commit *bridge_commit_new(uint32_t number);
+
+/* Start the writes: copied, but for the connection's transaction. */
+bridge_submitted bridge_submit(bridge_conn conn, bridge_commit *commit, mantis_commit_kind kind,
+                               mantis_durability durability, uint64_t expected,
+                               const bridge_write *writes, size_t count, const void *bytes,
+                               size_t size);
+
+/* A scan by pages. An entry is bridge_entry, its key, its value. */
+typedef struct bridge_entry {
+    uint64_t key_size;
+    uint64_t value_size;
+    uint64_t version;
+    int64_t expires_ms;
+} bridge_entry;
+
+typedef struct bridge_scan {
+    mantis_cursor cursor;
+    char *bytes; /* entries, one after the other */
+    size_t size, size_max, page;
+    uint32_t count;
+    bool is_out_of_memory;
+} bridge_scan;
+
+bridge_scan *bridge_scan_new(size_t page_bytes);
+bridge_outcome bridge_scan_page(bridge_conn conn, bridge_scan *scan, const void *prefix,
+                                size_t prefix_size);
+void bridge_scan_free(bridge_scan *scan);
+
+#endif
