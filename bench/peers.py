@@ -63,13 +63,13 @@ def pkg_config(*names, env=None):
     return call("pkg-config", "--cflags", "--libs", *names, env=env).split()
 
 
-def compile_against_stage(source, name, flags=()):
+def compile_against_stage(source, name, flags=(), package="mantispool"):
     """As compile_c(), with the headers and the shared library that make install put down."""
     found = sorted(STAGE.rglob("mantispool.pc"))
     if not found:
         raise Missing("make install puts no mantispool.pc down")
     where = {"PKG_CONFIG_PATH": str(found[0].parent), "PKG_CONFIG_SYSROOT_DIR": str(STAGE)}
-    installed = pkg_config("mantispool", env=where)
+    installed = pkg_config(package, env=where)
     library = next(STAGE.rglob("libmantispool.so")).parent
     return compile_c(source, name, [*flags, *installed, f"-Wl,-rpath,{library}"])
 

@@ -70,7 +70,8 @@ def a_program_that_answers_one_fails(place):
 
 @case
 def a_program_that_dies_fails(place):
-    fails(place, "```c\n#include <stdlib.h>\nint main(void) {\n    abort();\n}\n```\n", "exit status -6")
+    fails(place, "```c\n#include <stdlib.h>\nint main(void) {\n    abort();\n}\n```\n",
+          "exit status -6")
 
 
 @case
@@ -99,8 +100,7 @@ def fragments_are_statements_definitions_or_declarations(place):
     assert succeeds(place, statements).startswith("the fragment")
     definitions = "```c\nstatic void on_timeout(void *arg, int64_t ns) {}\n```\n"
     assert succeeds(place, definitions).startswith("the definitions")
-    declaration = "```c\nsize_t mantis_mailbox_drain(mantis_mailbox *mailbox, mantis_waiter **out, " \
-        "size_t max);\n```\n"
+    declaration = "```c\nvoid mantis_cursor_free(mantis_cursor *cursor);\n```\n"
     assert "1 declarations" in succeeds(place, declaration)
 
 
@@ -164,8 +164,8 @@ def go_that_does_not_build_or_fails_fails(place):
     fails(place, "```go\npackage main\n\nimport \"os\"\n\nfunc main() { os.Exit(3) }\n```\n",
           "exit status 3")
     fails(place, "```go\nreturn conn.Set(ctx, \"\", nil)\n```\n", "exit status 1")
-    succeeds(place, "```go\nvalue := []byte(\"x\")\nif err := conn.Set(ctx, \"key\", value); err != nil "
-             "{\n\treturn err\n}\n```\n")
+    succeeds(place, "```go\nvalue := []byte(\"x\")\nerr := conn.Set(ctx, \"key\", value)\n"
+             "if err != nil {\n\treturn err\n}\n```\n")
 
 
 with runner.temporary() as scratch:

@@ -85,7 +85,7 @@ class Reader:
     def read_text(self, line):
         before = self.lines[self.index - 1].strip() if self.index else ""
         if INDENTED.match(line) and not before and not LIST_ITEM.match(self.last):
-            self.find(self.index + 1, "a block made by indentation: make it a fence with a language")
+            self.find(self.index + 1, "a block by indentation: make it a fence with a language")
         if line.strip() and not line.startswith((" ", "\t")):
             self.last = line
 

@@ -1,4 +1,4 @@
-"""Builds and runs blocks as someone would who installed MantisPool and copies them from the page."""
+"""Builds and runs blocks as someone would who installed MantisPool and copies them."""
 
 import dataclasses
 import os
@@ -16,7 +16,7 @@ SECONDS_MAX = 120  # a guard against hanging, not a measurement
 C_FLAGS = ["-std=gnu17", "-Wall", "-Werror"]
 FRAGMENT_FLAGS = ["-Wno-unused"]  # what a fragment declares is used by the rest of the program
 PACKAGES = {  # the pkg-config package that an #include asks for
-    r"mantis/pq\.h": "mantispool-pq", r"mantis/redis\.h": "mantispool-redis",
+    r"mantis/postgres\.h": "mantispool-pq", r"mantis/redis\.h": "mantispool-redis",
     r"mantis/store\.h": "mantispool-store", r"mantis/": "mantispool", r"libpq-fe\.h": "libpq",
     r"hiredis/": "hiredis", r"uv\.h": "libuv", r"event2/": "libevent_core",
 }
@@ -100,6 +100,10 @@ class Place:
         must(["meson", "install", "-C", build, "--no-rebuild", "--quiet", "--destdir", self.stage],
              root, os.environ)
         pc = next(self.stage.rglob("mantispool.pc"))
+        for path in pc.parent.glob("*.pc"):  # as if the folder were its own prefix
+            text = path.read_text(encoding="utf-8")
+            path.write_text(re.sub(r"^prefix=", f"prefix={self.stage}", text, flags=re.MULTILINE),
+                            encoding="utf-8")
         library = pc.parent.parent
         program = next(self.stage.rglob("bin/mantispool"))
         self.headers = sorted(path.name for path in self.stage.rglob("include/mantis/*.h"))
@@ -107,7 +111,7 @@ class Place:
         self.environment = {
             **os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}",
             "LD_LIBRARY_PATH": str(library), "PKG_CONFIG_PATH": str(pc.parent),
-            "PKG_CONFIG_SYSROOT_DIR": str(self.stage), "BUILD": str(build),
+            "BUILD": str(build),
             "GOFLAGS": "-mod=mod", "GOPROXY": "off", "GOTOOLCHAIN": "local"}
         self.go_module, self.go_folders = scratch / "go", {}
         self.why_no_go = self.prepare_go()
@@ -182,8 +186,8 @@ class Place:
         """A module for all blocks of Go; the reason why there is none."""
         if not shutil.which("go"):
             return "Go is not installed"
-        if not (self.root / "go/go.mod").exists():
-            return "there is no go/go.mod"
+        if not (self.root / "go/pool/pool.go").exists():
+            return "there is no Go package"
         caches = must(["go", "env", "GOCACHE", "GOMODCACHE", "GOPATH"], self.root, os.environ)
         names = ("GOCACHE", "GOMODCACHE", "GOPATH")
         self.environment.update(zip(names, caches.splitlines()))
