@@ -197,11 +197,12 @@ class Place:
 
     def go_folder(self, block):
         """The folder of the block's package, which has its source."""
-        if id(block) not in self.go_folders:
+        program = wrap.go_program(block)
+        if program not in self.go_folders:
             folder = pathlib.Path(tempfile.mkdtemp(prefix="block-", dir=self.go_module))
-            (folder / "main.go").write_text(wrap.go_program(block), encoding="utf-8")
-            self.go_folders[id(block)] = folder
-        return self.go_folders[id(block)]
+            (folder / "main.go").write_text(program, encoding="utf-8")
+            self.go_folders[program] = folder
+        return self.go_folders[program]
 
     def build_all_go(self, blocks):
         """Build many at once, which is faster; a block that fails is built again by itself."""
