@@ -42,7 +42,8 @@ const char *mp_address_format(const mp_address *address, char out[MP_ADDRESS_TEX
 /* The host alone, "127.0.0.1", "::1", or the path; returns out. */
 const char *mp_address_format_host(const mp_address *address, char out[MP_ADDRESS_TEXT_MAX]);
 
-/* The port, 0 if it has none. */
+/* The port, 0 if it has none; and another one, if it has one. */
 uint32_t mp_address_port(const mp_address *address);
+void mp_address_set_port(mp_address *address, uint16_t port);
 
 #endif

@@ -2,7 +2,7 @@
  *
  * A name that several ask for at once is looked up once. An answer is kept for ttl_ns, that there is
  * no such name for negative_ttl_ns, whatever the records say. If a name cannot be looked up again
- * (its servers do not answer), the old answer serves on. */
+ * because no name server answers, the old answer serves on. */
 #ifndef MP_NET_DNS_H
 #define MP_NET_DNS_H
 
@@ -11,12 +11,12 @@
 
 #include <mantis/status.h>
 
-#define MP_DNS_NAMES_MAX 10000  /* in the cache; beyond it the one used least recently goes */
-#define MP_DNS_ADDRESSES_MAX 32 /* of one name */
+#define MP_DNS_NAMES_MAX 256u    /* in the cache: beyond it the one used least recently goes */
+#define MP_DNS_ADDRESSES_MAX 32u /* of one name */
 
 typedef struct mp_dns mp_dns;
 
-/* Zeroed it means the defaults. */
+/* Zeroed it means the defaults. Strings need not outlive mp_dns_open(). */
 typedef struct mp_dns_config {
     int64_t ttl_ns;          /* 0: 15 s */
     int64_t negative_ttl_ns; /* 0: 15 s */
@@ -27,15 +27,15 @@ typedef struct mp_dns_config {
 /* A question, in the memory of who asks. Zeroed but for the first two it is ready for use. */
 typedef struct mp_dns_query {
     /* The answer: count addresses with the port that was asked for, best first, valid until the call
-     * returns; or count 0 and why: NOT_FOUND (there is no such name) TIMEOUT (the deadline passed)
-     * CONNECT_FAILED (the name servers cannot be asked) NOMEM. */
+     * returns. Or count is 0, and error says why: NOT_FOUND (there is no such name) TIMEOUT (the
+     * deadline passed) CONNECT_FAILED (no name server answers as it should) NOMEM. */
     void (*on_done)(struct mp_dns_query *query, const mp_address *addresses, uint32_t count,
                     const mantis_error *error);
     void *arg; /* its owner's */
     /* the resolver's */
     mp_node node;
     mp_timer deadline;
-    struct mp_dns_name *name;
+    struct mp_dns_name *name; /* it waits for; NULL: for none */
     uint16_t port;
 } mp_dns_query;
 
@@ -51,27 +51,26 @@ mantis_status mp_dns_open(mp_dns **out, mp_loop *loop, const mp_dns_config *conf
 void mp_dns_resolve(mp_dns *dns, mp_dns_query *query, const char *name, uint16_t port,
                     int64_t deadline_ns);
 
-/* Ask no longer: on_done is not called. One that is answered already is fine. */
+/* Ask no longer: on_done is not called. One that waits for nothing is fine. */
 void mp_dns_cancel(mp_dns *dns, mp_dns_query *query);
 
 /* One name of the cache. */
 typedef struct mp_dns_entry {
     const char *name;
     const mp_address *addresses;
-    uint32_t count;
-    int64_t expires_ns;
+    uint32_t count;     /* 0: there is no such name, or it is being looked up for the first time */
+    int64_t expires_ns; /* in the past: it is looked up when somebody asks */
+    bool is_pending;    /* being looked up now */
 } mp_dns_entry;
 
-/* Show each name of the cache, until show answers false. */
-void mp_dns_each(const mp_dns *dns, bool (*show)(const mp_dns_entry *entry, void *arg), void *arg);
+/* Show each name of the cache, used most recently first. */
+void mp_dns_each(const mp_dns *dns, void (*show)(const mp_dns_entry *entry, void *arg), void *arg);
 
-/* How many names are kept, and how many are being looked up. */
-void mp_dns_count(const mp_dns *dns, uint32_t *out_names, uint32_t *out_pending);
+/* Look every name up anew when it is next asked for, and read the system's configuration again.
+ * Errors  NOMEM INVALID IO: then all is as before */
+mantis_status mp_dns_reset(mp_dns *dns, mantis_error *error);
 
-/* Forget all answers and read the system's configuration again. */
-void mp_dns_reset(mp_dns *dns);
-
-/* Close it. No query may be outstanding. An empty one is fine. */
+/* Close it, not from within on_done. No query may be waiting. An empty one is fine. */
 void mp_dns_close(mp_dns **dns);
 
 #endif

@@ -2,7 +2,7 @@
  * who is concerned, one after the other.
  *
  * A turn is: wait; read the clock once; the messages posted; the timers that are due; then each
- * stream and watch that is ready, once. Sockets are watched edge-triggered and never armed again. A
+ * stream and watch that is ready, once; and on_turn. Sockets are watched edge-triggered and never armed again. A
  * stream is read once a turn at most; one that has more stays in the list of what is ready, and then
  * the next turn does not sleep. So nobody keeps the others waiting by more than one buffer.
  *
@@ -32,17 +32,11 @@ typedef struct mp_loop mp_loop;
 
 /* ---- the loop ---- */
 
-/* Called around every turn, to do once for many calls what would be dear for each. Both may be
- * NULL. */
-typedef struct mp_loop_hooks {
-    void (*on_wake)(mp_loop *loop, void *arg); /* it has waited, and calls nobody else before */
-    void (*on_turn)(mp_loop *loop, void *arg); /* all has been called that was ready */
-    void *arg;
-} mp_loop_hooks;
-
 /* Zeroed it means the defaults. */
 typedef struct mp_loop_config {
-    mp_loop_hooks hooks;
+    /* At the end of every turn, to do once for many calls what would be dear for each. May be NULL. */
+    void (*on_turn)(mp_loop *loop, void *arg);
+    void *arg;
     size_t held_bytes_max; /* 0: MP_LOOP_HELD_MAX */
 } mp_loop_config;
 
@@ -58,7 +52,7 @@ typedef struct mp_loop_counts {
 } mp_loop_counts;
 
 /* Open a loop. The thread that turns it owns it and what is on it.
- * Owner   the caller, until mp_loop_close(). Hooks and what they point to must outlive it.
+ * Owner   the caller, until mp_loop_close(). on_turn and arg must outlive it.
  * Errors  NOMEM IO (no descriptor) */
 mantis_status mp_loop_open(mp_loop **out, const mp_loop_config *config, mantis_error *error);
 
@@ -128,19 +122,22 @@ void mp_timer_stop(mp_timer *timer, mp_loop *loop);
 
 enum { MP_WATCH_READ = 1, MP_WATCH_WRITE = 2 };
 
+/* What a stream and a watch begin with: their place among those that are ready. The loop's alone. */
+typedef struct mp_ready {
+    mp_node node;
+    bool is_listed, is_stream;
+    uint16_t events; /* that were seen and not yet dealt with */
+} mp_ready;
+
 /* A descriptor of somebody else's (a mailbox, signals, a resolver's sockets), in the caller's
- * memory. on_ready is called in every turn in which it is ready. Zeroed but for the first two and
- * arg it can be started. */
+ * memory. on_ready is called in every turn in which it is ready. Zeroed but for fd, on_ready and arg
+ * it can be set. */
 typedef struct mp_watch {
+    mp_ready ready; /* the loop's, as wanted is */
+    int wanted;
     int fd;
     void (*on_ready)(struct mp_watch *watch, mp_loop *loop, int events);
     void *arg; /* its owner's */
-    /* the loop's */
-    struct {
-        uint8_t kind, events, wanted;
-        bool is_listed;
-        mp_node node;
-    } ready;
 } mp_watch;
 
 /* Watch for these events, MP_WATCH_READ and MP_WATCH_WRITE; again: for these others. 0: for none,

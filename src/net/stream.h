@@ -63,9 +63,9 @@ typedef struct mp_stream_handler {
     void (*on_full)(mp_stream *stream, void *owner);
     void (*on_drained)(mp_stream *stream, void *owner);
 
-    /* While the stream is paused: the peer has said its last word; with is_gone it will not read
-     * any more either. Once for each at most. There may still be bytes, and on_end is still to
-     * come, when reading goes on. */
+    /* While the stream is not read: the peer has said its last word; with is_gone it will not read
+     * any more either, and what is sent is thrown away. Once for each at most. If the stream is
+     * paused there may still be bytes, and on_end is still to come, when reading goes on. */
     void (*on_hangup)(mp_stream *stream, bool is_gone, void *owner);
 
     /* After mp_stream_close(): the peer has closed too, or the deadline has passed. */
@@ -141,6 +141,7 @@ void mp_stream_resume(mp_stream *stream);
 /* ---- what is known ---- */
 
 mp_loop *mp_stream_loop(const mp_stream *stream);
+bool mp_stream_is_unix(const mp_stream *stream);
 bool mp_stream_is_paused(const mp_stream *stream);
 bool mp_stream_is_full(const mp_stream *stream);      /* between on_full and on_drained */
 size_t mp_stream_backlog(const mp_stream *stream);    /* bytes sent that the kernel has not */
