@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "connectors/postgres_kv.h"
-#include "connectors/postgres_sql.h"
 
 #include <libpq-events.h>
 #include <stdlib.h>
@@ -19,7 +18,7 @@ static int on_event(PGEventId id, void *info, void *arg) {
     (void)arg;
     if (id == PGEVT_CONNRESET) { /* PQreset(): the server knows nothing of us any more */
         mp_postgres_session *session = mp_postgres_session_of(((PGEventConnReset *)info)->conn);
-        session->is_prepared = false;
+        session->prepared = 0;
         mp_postgres_session_forget(session);
     }
     if (id == PGEVT_CONNDESTROY) {
@@ -200,9 +199,9 @@ static mantis_status reset_conn(PGconn *conn, int64_t deadline_ns, mantis_error 
     if (status != MANTIS_OK) return status;
     mp_postgres_session_forget(session);
     drop_notifications(conn);
-    if (strcmp(session->dsn->reset, MP_POSTGRES_RESET) == 0) session->is_prepared = false;
-    if (!session->is_prepared) return MANTIS_OK;
-    return mp_postgres_sql_recall(conn, deadline_ns, why);
+    if (strcmp(session->dsn->reset, MP_POSTGRES_RESET) == 0) session->prepared = 0;
+    else session->must_recall = session->prepared != 0;
+    return MANTIS_OK;
 }
 
 static void reset(void *place, void *native, mantis_op *op) {

@@ -34,7 +34,9 @@ typedef struct mp_postgres_session {
     mp_postgres_role role;
     /* who has the connection only */
     bool is_dying;           /* the server has said that it ends this connection */
-    bool is_prepared;        /* our statements are known to the server */
+    bool has_table;          /* the one of the key-value operations */
+    bool must_recall;        /* which of these, is not known for sure */
+    uint32_t prepared;       /* bit i: the server knows statement i of ours */
     bool has_begun;          /* a transaction by mantis_conn_begin() */
     mantis_transaction kind; /* of it */
     mantis_status failure;   /* why it can only be rolled back; OK: it goes on */
@@ -51,7 +53,7 @@ PGconn *mp_postgres_link_open(const mp_postgres_dsn *dsn, int64_t deadline_ns, m
 /* Send SQL and wait for all of its results. What the last one with rows or an error is, comes out
  * in *out, if that is not NULL.
  * Owner   the caller frees *out with PQclear().
- * Errors  TIMEOUT CONNECT_FAILED, and those of mp_postgres_link_refuse() */
+ * Errors  TIMEOUT IO, and those of mp_postgres_error_of_result() */
 mantis_status mp_postgres_link_run(PGconn *conn, const char *sql, int64_t deadline_ns,
                                    PGresult **out, mantis_error *why);
 

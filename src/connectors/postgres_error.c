@@ -70,7 +70,22 @@ static bool is_location(const char *line, size_t length) {
     return digits > 0 && length > digits + 3 && memcmp(line + length - digits - 3, ".c:", 3) == 0;
 }
 
-/* The lines one after another, without what only a developer of PostgreSQL wants to see. */
+/* What one line of libpq's message says: without its SQLSTATE, and behind the first line without
+ * words that would only be said again for each host. */
+static void add_line(mp_text *text, const char *line, size_t length, const char *sqlstate) {
+    static const char again[] = "connection to server ";
+    if (text->length && strncmp(line, again, sizeof again - 1) == 0) {
+        line += sizeof again - 1;
+        length -= sizeof again - 1;
+    }
+    size_t head = sqlstate ? (size_t)(sqlstate - line) - 1 : 0; /* one blank is enough */
+    size_t tail = sqlstate ? head + 1 + SQLSTATE_SIZE + 2 : 0;
+    mp_text_add(text, "%s%.*s%.*s", text->length ? "; " : "", (int)head, line, (int)(length - tail),
+                line + tail);
+}
+
+/* Its lines one after another, but for those that begin with a tab, which are advice, and those
+ * that only a developer of PostgreSQL wants to see. */
 mantis_status mp_postgres_error_of_conn(const PGconn *conn, mantis_status status,
                                         mantis_error *error) {
     char data[sizeof error->text];
@@ -79,13 +94,10 @@ mantis_status mp_postgres_error_of_conn(const PGconn *conn, mantis_status status
     const char *line = conn ? PQerrorMessage(conn) : "out of memory";
     for (size_t length; *line; line += length + (line[length] == '\n')) {
         length = strcspn(line, "\n");
-        if (length == 0 || is_location(line, length)) continue;
-        const char *state = find_sqlstate(line, length);
-        size_t head = state ? (size_t)(state - line) - 1 : 0; /* one blank is enough */
-        if (state) memcpy(sqlstate, state, SQLSTATE_SIZE);
-        size_t tail = state ? head + 1 + SQLSTATE_SIZE + 2 : 0;
-        mp_text_add(&text, "%s%.*s%.*s", text.length ? "; " : "", (int)head, line,
-                    (int)(length - tail), line + tail);
+        if (length == 0 || *line == '\t' || is_location(line, length)) continue;
+        const char *found = find_sqlstate(line, length);
+        if (found) memcpy(sqlstate, found, SQLSTATE_SIZE);
+        add_line(&text, line, length, found);
     }
     (void)mp_error_set(error, status, "%s", text.length ? data : "the connection is broken");
     if (*sqlstate) set_sqlstate(error, sqlstate);

@@ -66,6 +66,12 @@ static const char *join_hosts(const host_walk *walk, size_t member, char *list) 
     return is_first || text.length >= LIST_SIZE ? NULL : list;
 }
 
+/* A library does not write to standard error, as libpq would. */
+static void drop_notice(void *arg, const PGresult *result) {
+    (void)arg;
+    (void)result;
+}
+
 /* Begin with all that are left. libpq goes from one to the next by itself if one refuses. */
 static void begin_walk(host_walk *walk) {
     char host[LIST_SIZE], hostaddr[LIST_SIZE], port[LIST_SIZE];
@@ -81,7 +87,9 @@ static void begin_walk(host_walk *walk) {
         values[4] = join_hosts(walk, offsetof(mp_postgres_host, port), port);
     }
     walk->conn = PQconnectStartParams(keywords, values, 1);
-    if (walk->conn) (void)PQsetErrorVerbosity(walk->conn, PQERRORS_VERBOSE); /* has SQLSTATEs */
+    if (!walk->conn) return;
+    (void)PQsetErrorVerbosity(walk->conn, PQERRORS_VERBOSE); /* has SQLSTATEs */
+    (void)PQsetNoticeReceiver(walk->conn, drop_notice, NULL);
 }
 
 static const char *or_empty(const char *text) { return text ? text : ""; }

@@ -1,5 +1,5 @@
-/* The statements of the key-value operations, prepared once a connection and run in batches: one
- * trip to the server and, outside of a transaction, one transaction each. */
+/* The statements of the key-value operations, run in batches: one trip to the server and, outside of
+ * a transaction, one transaction each. Each is prepared on its first trip. */
 #ifndef MP_CONNECTORS_POSTGRES_SQL_H
 #define MP_CONNECTORS_POSTGRES_SQL_H
 
@@ -42,7 +42,7 @@ void mp_postgres_sql_set_ttl(mp_postgres_params *params, int index, int64_t ttl_
 /* A number of 8 bytes in a result. */
 uint64_t mp_postgres_sql_number(const PGresult *result, int row, int column);
 
-/* Have the statements prepared, and the table made if it is not there.
+/* See that nothing stands against a batch, and make the table if it is not there.
  * Errors  INVALID (pipeline mode); why the transaction can only be rolled back; those of
  *         mp_postgres_error_of_result() */
 mantis_status mp_postgres_sql_prepare(PGconn *conn, mantis_error *error);
@@ -65,8 +65,5 @@ mantis_status mp_postgres_sql_end(PGconn *conn, const char *doing, PGresult **ou
 mantis_status mp_postgres_sql_run(PGconn *conn, mp_postgres_statement statement,
                                   const mp_postgres_params *params, const char *doing,
                                   PGresult **out, mantis_error *error);
-
-/* After a reset with SQL that is not ours: does the server still know our statements? */
-mantis_status mp_postgres_sql_recall(PGconn *conn, int64_t deadline_ns, mantis_error *why);
 
 #endif
