@@ -233,24 +233,11 @@ static void note_write(race *all, uint64_t version, uint64_t expected) {
     all->all[i] = (written){version, expected};
 }
 
-typedef struct outcome {
-    mp_word is_done;
-} outcome;
-
-static void on_done(mantis_commit *commit) {
-    outcome *out = commit->arg;
-    mp_store_release(&out->is_done, 1);
-    mp_park_wake_all(&out->is_done);
-}
-
 /* A plain set whose version is told. */
 static uint64_t set_plain(mantis_store *handle, uint64_t number) {
-    outcome out = {0};
     mantis_write write = {"counter", 7, &number, sizeof number, 0};
-    mantis_commit commit = {.writes = &write, .count = 1, .on_done = on_done, .arg = &out};
-    check_equal(mp_handle_submit(handle, &commit, NULL), MANTIS_OK);
-    while (!mp_load_acquire(&out.is_done)) mp_park_wait(&out.is_done, 0, INT64_MAX);
-    check_equal(commit.status, MANTIS_OK);
+    mantis_commit commit = {.writes = &write, .count = 1};
+    check_equal(submit_and_wait(handle, &commit), MANTIS_OK);
     return commit.version;
 }
 

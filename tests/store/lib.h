@@ -101,6 +101,26 @@ __attribute__((unused)) static uint64_t version_of(mantis_store *handle, const c
     return version;
 }
 
+/* ---- writes that tell their version ---- */
+
+static inline void wake_sender(mantis_commit *commit) {
+    mp_word *is_done = commit->arg;
+    mp_store_release(is_done, 1);
+    mp_park_wake_all(is_done);
+}
+
+/* Submit a commit, and wait for its outcome. */
+__attribute__((unused)) static mantis_status submit_and_wait(mantis_store *handle,
+                                                             mantis_commit *commit) {
+    mp_word is_done = 0;
+    commit->on_done = wake_sender;
+    commit->arg = &is_done;
+    mantis_status status = mp_handle_submit(handle, commit, &commit->error);
+    if (status != MANTIS_OK) return status;
+    while (!mp_load_acquire(&is_done)) mp_park_wait(&is_done, 0, INT64_MAX);
+    return commit->status;
+}
+
 /* ---- time, as the store sees it ---- */
 
 static _Atomic int64_t planted_ms;
