@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""The checker of the documents' code notices what is wrong with a block: each case plants one."""
+"""The checker of the documents' code notices what is wrong with a block: each case plants one.
+
+Usage: checker.py [WORD...], for the cases whose names contain a word."""
 
 import os
 import pathlib
@@ -9,7 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 
 import blocks  # noqa: E402
 import runner  # noqa: E402
-from cases import Skip, case, main  # noqa: E402
+from cases import CASES, Skip, case, main  # noqa: E402
 
 PROGRAM = """```c
 #include <mantis/pool.h>
@@ -168,6 +170,9 @@ def go_that_does_not_build_or_fails_fails(place):
              "if err != nil {\n\treturn err\n}\n```\n")
 
 
+if sys.argv[1:]:
+    CASES[:] = [function for function in CASES
+                if any(word in function.__name__ for word in sys.argv[1:])]
 with runner.temporary() as scratch:
     main(runner.Place(runner.as_path(os.environ["MANTIS_BUILD"]), blocks.ROOT,
                       pathlib.Path(scratch)))
