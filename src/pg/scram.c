@@ -233,6 +233,7 @@ static mantis_status read_client_final(const mp_scram_server *server, mp_view in
                                        uint8_t proof[MP_SCRAM_KEY_SIZE], mantis_error *error) {
     mp_view rest = in, value, nonce = nonce_of(&server->exchange);
     const char *binding = server->binding_flag == 'n' ? "biws" : "eSws"; /* "n,,", "y,," */
+    if (!is_acceptable(in)) return malformed(error, "it is empty, too long, or has a zero byte");
     if (!read_attribute(&rest, 'c', &value)) return malformed(error, "attribute \"c\" expected");
     if (!mp_view_is(value, binding)) return malformed(error, "another channel binding than before");
     if (!read_attribute(&rest, 'r', &value)) return malformed(error, "attribute \"r\" expected");
@@ -270,9 +271,8 @@ mantis_status mp_scram_server_final(mp_scram_server *server, mp_view in, mp_view
     uint8_t proof[MP_SCRAM_KEY_SIZE], signature[MP_SCRAM_KEY_SIZE];
     mp_view bare = {0};
     if (!server->binding_flag) return malformed(error, "the last message came first");
-    if (!is_acceptable(in)) return malformed(error, "it is empty, too long, or has a zero byte");
     mantis_status status = read_client_final(server, in, &bare, proof, error);
-    server->binding_flag = 0; /* a second proof is none */
+    server->binding_flag = 0; /* there is no second try */
     if (status != MANTIS_OK) return status;
     add(exchange, bare);
     status = check_proof(server, proof, error);

@@ -7,11 +7,16 @@
 
 static sheet paper;
 
-/* Parse a packet from a heap block of just its size. */
+/* Parse a packet: first in a heap block of just its size, then where its views may stay. */
 static mp_startup_found parse(mp_view packet, mp_startup *out, mantis_error *error) {
     size_t packet_size;
+    uint8_t *copy = malloc(packet.size + 1);
+    memcpy(copy + 1, packet.data, packet.size); /* and not aligned */
+    mp_startup_found first = mp_startup_parse(copy + 1, packet.size, out, &packet_size, NULL);
+    free(copy);
     mp_startup_found found = mp_startup_parse((const uint8_t *)packet.data, packet.size, out,
                                               &packet_size, error);
+    check_equal(first, found);
     if (found == MP_STARTUP_DONE) check_equal(packet_size, packet.size);
     return found;
 }
