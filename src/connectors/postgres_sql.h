@@ -1,5 +1,5 @@
-/* The statements of the key-value operations, run in batches: one trip to the server and, outside of
- * a transaction, one transaction each. Each is prepared on its first trip. */
+/* The statements of the key-value operations, run in batches: one trip to the server each and,
+ * outside of a transaction, one transaction. A statement is prepared on its first trip. */
 #ifndef MP_CONNECTORS_POSTGRES_SQL_H
 #define MP_CONNECTORS_POSTGRES_SQL_H
 

@@ -13,10 +13,10 @@ from driver import Pool
 from cases import case, main
 from postgres import TRUST, Servers, Silent, wait_for
 
-BACK_OFF_MS = 400  # least and most: how long a pool leaves a server alone that has failed
+BACK_OFF_MS = 300  # least and most: how long a pool leaves a server alone that has failed
 RECOVERY_MS = 1000 + BACK_OFF_MS
 BORROWERS = 12
-OUTAGE_S = 1.5
+OUTAGE_S = 1.0
 SCRAM = TRUST.replace("host all all 127.0.0.1/32 trust", "host all all 127.0.0.1/32 scram-sha-256")
 
 

@@ -1,5 +1,5 @@
-/* Pools, connections and expectations for the tests of the key-value operations. The server's DSN is
- * in MANTIS_TEST_DSN; each test has a table of its own. */
+/* Pools, connections and expectations for the tests of the key-value operations. The server's DSN
+ * is in MANTIS_TEST_DSN; each test has a table of its own. */
 #ifndef MP_TESTS_POSTGRES_GROUND_H
 #define MP_TESTS_POSTGRES_GROUND_H
 
@@ -108,6 +108,8 @@ static inline uint64_t expect(mantis_conn conn, const char *key, const char *val
     mantis_value_free(&found);
     return version;
 }
+
+static inline int number_of(const char *text) { return (int)strtol(text, NULL, 10); }
 
 static inline void run_threads(int count, void *(*run)(void *arg), void *arg) {
     pthread_t threads[16];

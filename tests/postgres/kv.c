@@ -278,7 +278,7 @@ static void *increment(void *arg) {
         char text[16] = "0";
         check_equal(get(conn, "k", &found), MANTIS_OK);
         memcpy(text, found.data, found.size);
-        snprintf(text, sizeof text, "%d", atoi(text) + 1);
+        snprintf(text, sizeof text, "%d", number_of(text) + 1);
         mantis_status status = swap(conn, text, found.version, NULL);
         check(status == MANTIS_OK || status == MANTIS_CONFLICT);
         done += status == MANTIS_OK;

@@ -310,7 +310,7 @@ static void *transfer(void *arg) {
         if (status == MANTIS_OK) status = get(conn, "b", &b);
         if (status == MANTIS_OK) {
             memcpy(texts[0], a.data, a.size), memcpy(texts[1], b.data, b.size);
-            int amounts[] = {atoi(texts[0]), atoi(texts[1])}, step = number % 2 ? 1 : -1;
+            int amounts[] = {number_of(texts[0]), number_of(texts[1])}, step = number % 2 ? 1 : -1;
             snprintf(texts[0], sizeof texts[0], "%d", amounts[0] + step);
             snprintf(texts[1], sizeof texts[1], "%d", amounts[1] - step);
             status = mantis_conn_set(conn, "a", 1, texts[0], strlen(texts[0]), NULL);
