@@ -10,10 +10,11 @@
 #include <pthread.h>
 #include <sys/mman.h>
 
-#define WRITERS 2u /* number 0 with sync=interval, number 1 with sync=group */
+#define WRITERS 4u /* even numbers with sync=interval, odd ones with group; from 2 transactions */
 #define SIZE_MAX_HERE 200u
 #define PARTS 3u /* keys of one batch */
 #define HOT_KEYS 100u
+#define DAY_MS INT64_C(86400000)
 
 typedef struct shared {
     struct {
@@ -31,7 +32,20 @@ static uint64_t key_of(uint32_t writer, uint64_t batch, uint32_t part) {
     return (uint64_t)(writer + 1) * 10000000000ull + batch * PARTS + part;
 }
 
-/* One batch: PARTS new keys, and one hot key that is overwritten again and again. */
+/* A transaction instead of a batch: it has read the hot key before. */
+static mantis_status commit_writes(mantis_store *handle, const mantis_write *writes, size_t count) {
+    bool is_there;
+    mantis_status status = mp_handle_begin(handle, MANTIS_TRANSACTION_WRITE, -1, NULL);
+    if (status == MANTIS_OK)
+        status = mp_handle_exists(handle, writes[count - 1].key, writes[count - 1].key_size,
+                                  &is_there, NULL);
+    for (size_t i = 0; i < count && status == MANTIS_OK; i++)
+        status = mp_handle_write(handle, &writes[i], 1, MANTIS_DURABLE_DEFAULT, NULL);
+    return status == MANTIS_OK ? mp_handle_commit(handle, MANTIS_DURABLE_DEFAULT, NULL) : status;
+}
+
+/* One batch: PARTS new keys, of which one will expire tomorrow, and one hot key that is overwritten
+ * again and again. */
 static mantis_status write_batch(mantis_store *handle, uint32_t writer, uint64_t batch) {
     numbered made[PARTS + 1];
     mantis_write writes[PARTS + 1];
@@ -39,9 +53,38 @@ static mantis_status write_batch(mantis_store *handle, uint32_t writer, uint64_t
         if (part < PARTS) make_numbered(&made[part], key_of(writer, batch, part), 0, SIZE_MAX_HERE);
         else make_numbered(&made[part], writer * HOT_KEYS + batch % HOT_KEYS, batch, SIZE_MAX_HERE);
         writes[part] = (mantis_write){made[part].key, made[part].key_size, made[part].value,
-                                      made[part].value_size, 0};
+                                      made[part].value_size, part == 1 ? DAY_MS : 0};
     }
+    if (writer >= 2) return commit_writes(handle, writes, PARTS + 1);
     return mp_handle_write(handle, writes, PARTS + 1, MANTIS_DURABLE_DEFAULT, NULL);
+}
+
+static void name_counter(char name[8], uint32_t writer) { snprintf(name, 8, "count%u", writer); }
+
+static uint64_t counter_of(mantis_store *handle, uint32_t writer, uint64_t *version) {
+    char name[8];
+    mantis_value value = {0};
+    uint64_t count = 0;
+    name_counter(name, writer);
+    *version = 0;
+    mantis_status status = mantis_store_get(handle, name, 6, &value, NULL);
+    if (status == MANTIS_NOT_FOUND) return 0;
+    if (status != MANTIS_OK || value.size != sizeof count) _exit(4);
+    memcpy(&count, value.data, sizeof count);
+    *version = value.version;
+    mantis_value_free(&value);
+    return count;
+}
+
+/* Count the batch, by compare-and-set. */
+static mantis_status count_batch(mantis_store *handle, uint32_t writer, uint64_t batch) {
+    char name[8];
+    uint64_t version, made, count = counter_of(handle, writer, &version);
+    if (count != batch && count != batch + 1) return MANTIS_CORRUPT;
+    count = batch + 1;
+    name_counter(name, writer);
+    mantis_write write = {name, 6, &count, sizeof count, 0};
+    return mp_handle_compare_and_set(handle, &write, version, MANTIS_DURABLE_DEFAULT, &made, NULL);
 }
 
 typedef struct writer_arg {
@@ -51,11 +94,12 @@ typedef struct writer_arg {
 
 static void *write_on(void *arg) {
     writer_arg *self = arg;
-    mantis_store *handle = mp_handle_new(self->store, self->number == 1);
+    mantis_store *handle = mp_handle_new(self->store, self->number % 2);
     for (;;) {
         uint64_t batch = common->writers[self->number].acknowledged;
         common->writers[self->number].started = batch + 1;
         if (write_batch(handle, self->number, batch) != MANTIS_OK) _exit(3);
+        if (count_batch(handle, self->number, batch) != MANTIS_OK) _exit(5);
         common->writers[self->number].acknowledged = batch + 1;
     }
     return NULL;
@@ -97,6 +141,8 @@ static void check_writer(mantis_store *handle, uint32_t writer, uint64_t from) {
     uint32_t extra = count_parts(handle, writer, acknowledged);
     check(extra == 0 || extra == PARTS); /* a batch is all or nothing */
     check_equal(count_parts(handle, writer, acknowledged + 1), 0);
+    uint64_t version, counted = counter_of(handle, writer, &version);
+    check(counted == acknowledged || (counted == acknowledged + 1 && extra == PARTS));
     for (uint64_t hot = 0; hot < HOT_KEYS && hot < acknowledged; hot++) {
         int64_t round = round_of(handle, writer * HOT_KEYS + hot, SIZE_MAX_HERE);
         uint64_t last = (acknowledged - 1 - hot) / HOT_KEYS * HOT_KEYS + hot;
@@ -143,7 +189,9 @@ static void check_child(pid_t child) {
 }
 
 static uint64_t acknowledged_sum(void) {
-    return common->writers[0].acknowledged + common->writers[1].acknowledged;
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < WRITERS; i++) sum += common->writers[i].acknowledged;
+    return sum;
 }
 
 /* Kill a writer: every third while it opens, the others after 100 writes and a random time. */
@@ -176,7 +224,8 @@ TEST(a_killed_writer_loses_nothing_acknowledged_and_tears_nothing) {
     mp_random random;
     mp_random_start(&random, 20260801);
     for (uint32_t round = 0; round < rounds; round++) {
-        uint64_t from[WRITERS] = {common->writers[0].acknowledged, common->writers[1].acknowledged};
+        uint64_t from[WRITERS];
+        for (uint32_t i = 0; i < WRITERS; i++) from[i] = common->writers[i].acknowledged;
         write_and_kill(&random, round);
         check_child(start_child(look, from));
     }

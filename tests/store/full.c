@@ -187,6 +187,62 @@ TEST(a_disk_full_in_a_table_refuses_writes_loses_nothing_and_recovers) { fill_a_
 
 TEST(a_disk_full_in_a_table_of_a_group_store_recovers) { fill_a_table(true); }
 
+/* ---- compare-and-set and transactions ---- */
+
+static mantis_status compare_text(mantis_store *handle, uint64_t expected, uint64_t *version,
+                                  mantis_error *error) {
+    mantis_write write = {"cas", 3, "v", 1, 0};
+    return mp_handle_compare_and_set(handle, &write, expected, MANTIS_DURABLE_DEFAULT, version,
+                                     error);
+}
+
+static void fill_under_transactions(bool group) {
+    mount_disk(8);
+    opened store = open_store(store_path, group);
+    opened reads = {store.store, mp_handle_new(store.store, group)};
+    opened writes = {store.store, mp_handle_new(store.store, group)};
+    uint64_t version = 0;
+    mantis_error error = {0};
+    mantis_value value = {0};
+    check_equal(compare_text(store.handle, 0, &version, NULL), MANTIS_OK);
+    check_equal(mp_handle_begin(reads.handle, MANTIS_TRANSACTION_SNAPSHOT, 0, NULL), MANTIS_OK);
+    check_equal(mp_handle_begin(writes.handle, MANTIS_TRANSACTION_WRITE, -1, NULL), MANTIS_OK);
+    set_value(writes.handle, "one", "1");
+    set_value(writes.handle, "two", "2");
+    fill_disk(0);
+    uint64_t count = write_until_refused(store.handle, 0, NULL);
+    check_equal(compare_text(store.handle, version, &version, &error), MANTIS_FULL);
+    check_contains(error.text, "reads go on");
+    check_value(reads.handle, "cas", "v");
+    check_equal(mp_handle_commit(writes.handle, 0, &error), MANTIS_FULL);
+    check_value(store.handle, "one", NULL);
+    check_equal(mp_handle_begin(writes.handle, MANTIS_TRANSACTION_WRITE, -1, NULL), MANTIS_OK);
+    check_value(writes.handle, "cas", "v");
+    free_disk();
+    check(wait_for_writes(store.handle, count) < LIFT_NS); /* open transactions do not hold it up */
+    check_equal(mantis_store_get(reads.handle, "cas", 3, &value, &error), MANTIS_CONFLICT);
+    check_contains(error.text, "begin again");
+    check_equal(mp_handle_commit(writes.handle, 0, NULL), MANTIS_CONFLICT);
+    check_value(writes.handle, "one", NULL);
+    check_value(writes.handle, "two", NULL);
+    check_equal(compare_text(store.handle, version, &version, NULL), MANTIS_OK);
+    check_equal(mp_handle_rollback(reads.handle, NULL), MANTIS_OK);
+    mp_handle_free(reads.handle);
+    mp_handle_free(writes.handle);
+    close_store(&store);
+    store = open_store(store_path, group);
+    check_all_there(store.handle, count + 1);
+    check_equal(version_of(store.handle, "cas"), version);
+    check_value(store.handle, "one", NULL);
+    close_store(&store);
+}
+
+TEST(a_full_disk_refuses_compare_and_set_and_commit_and_ends_transactions_when_it_has_room) {
+    fill_under_transactions(false);
+}
+
+TEST(a_full_disk_does_so_with_group_too) { fill_under_transactions(true); }
+
 /* ---- many at once ---- */
 
 #define WRITERS 6

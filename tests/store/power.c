@@ -6,7 +6,9 @@
  *                       perhaps with pages of zeros in it; of a directory any of the later names
  *
  * The writes are a line of history, as in damage.c: every image must show a prefix of it, and with
- * sync=group one that includes all that was acknowledged. Built with a memtable of 64 KiB.
+ * sync=group one that includes all that was acknowledged. Every third is a compare-and-set, every
+ * third a transaction of two keys, of which both or none must be there. Built with a memtable of
+ * 64 KiB.
  *
  * The preload library lies beside this program, which is also the writer:
  * power --write DIR MODE FD. */
@@ -30,7 +32,38 @@ typedef struct shared {
 
 static char live[FRESH_PATH_MAX], image[FRESH_PATH_MAX], built[FRESH_PATH_MAX];
 
+_Static_assert(KEYS % 3 == 0, "each key is always written in the same way");
+
 /* ---- the writer ---- */
+
+static mantis_status compare_numbered(mantis_store *handle, const mantis_write *write) {
+    mantis_value value = {0};
+    uint64_t made;
+    mantis_status status = mantis_store_get(handle, write->key, write->key_size, &value, NULL);
+    uint64_t version = value.version;
+    mantis_value_free(&value);
+    if (status != MANTIS_OK && status != MANTIS_NOT_FOUND) return status;
+    return mp_handle_compare_and_set(handle, write, version, MANTIS_DURABLE_DEFAULT, &made, NULL);
+}
+
+/* The key's twin has the same round. */
+static mantis_status commit_twins(mantis_store *handle, const mantis_write *write, uint64_t i) {
+    mantis_status status = mp_handle_begin(handle, MANTIS_TRANSACTION_WRITE, -1, NULL);
+    if (status == MANTIS_OK) status = set_numbered(handle, KEYS + i % KEYS, i, SIZE_MAX_HERE, NULL);
+    if (status == MANTIS_OK)
+        status = mp_handle_write(handle, write, 1, MANTIS_DURABLE_DEFAULT, NULL);
+    return status == MANTIS_OK ? mp_handle_commit(handle, MANTIS_DURABLE_DEFAULT, NULL) : status;
+}
+
+/* Write number i of the history, in the way that its key is always written. */
+static mantis_status write_one(mantis_store *handle, uint64_t i) {
+    numbered made;
+    make_numbered(&made, i % KEYS, i, SIZE_MAX_HERE);
+    mantis_write write = {made.key, made.key_size, made.value, made.value_size, 0};
+    if (i % 3 == 1) return compare_numbered(handle, &write);
+    if (i % 3 == 2) return commit_twins(handle, &write, i);
+    return mp_handle_write(handle, &write, 1, MANTIS_DURABLE_DEFAULT, NULL);
+}
 
 static int write_history(const char *path, const char *mode, int fd) {
     bool group = strcmp(mode, "group") == 0, slowly = strcmp(mode, "slow") == 0;
@@ -39,11 +72,7 @@ static int write_history(const char *path, const char *mode, int fd) {
     opened store = open_store(path, group);
     for (;;) {
         uint64_t i = common->acknowledged;
-        numbered made;
-        make_numbered(&made, i % KEYS, i, SIZE_MAX_HERE);
-        if (mantis_store_set(store.handle, made.key, made.key_size, made.value, made.value_size,
-                             NULL) != MANTIS_OK)
-            return 3;
+        if (write_one(store.handle, i) != MANTIS_OK) return 3;
         common->acknowledged = i + 1;
         if (slowly) usleep(5000);
     }
@@ -195,6 +224,10 @@ static int judge(uint64_t at_least, uint64_t at_most) {
         found[key] = round_of(store.handle, key, SIZE_MAX_HERE);
         if (found[key] > highest) highest = found[key];
     }
+    for (uint64_t key = 2; key < KEYS; key += 3)
+        if (round_of(store.handle, KEYS + key, SIZE_MAX_HERE) != found[key])
+            tap_fail(__FILE__, __LINE__, "key %" PRIu64 " is of write %" PRId64 ", its twin not",
+                     key, found[key]);
     uint64_t end = (uint64_t)(highest + 1);
     for (uint64_t key = 0; key < KEYS; key++)
         if (found[key] != round_before(key, end))
