@@ -29,7 +29,7 @@
         check_equal(last.status, (expected));                                                      \
     } while (0)
 
-static mantis_error last; /* of REFUSED() */
+static _Thread_local mantis_error last; /* of REFUSED() */
 
 static inline mantis_pool *pool_open_as(const char *table, const char *more, int64_t memory_max) {
     char dsn[512];
