@@ -118,6 +118,15 @@ def is_there(pid):
     return state.split()[0] not in ("Z", "X")
 
 
+def send_all(pids, number):
+    """A signal to those that are still there."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+
+
 class Servers:
     """The servers of one test."""
 
@@ -283,11 +292,7 @@ class Server:
         if not self.process:
             return
         pids = children_of(self.process.pid)
-        for pid in pids:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        send_all(pids, signal.SIGKILL)
         self.process.wait(READY_SECONDS_MAX)
         for pid in pids[1:]:
             wait_for(lambda pid=pid: not is_there(pid), "its processes are gone")
@@ -316,13 +321,11 @@ class Server:
 
     def freeze(self):
         """Stop all of its processes: the kernel accepts connections, and nobody answers."""
-        for pid in children_of(self.process.pid):
-            os.kill(pid, signal.SIGSTOP)
+        send_all(children_of(self.process.pid), signal.SIGSTOP)
 
     def thaw(self):
         """Go on after freeze()."""
-        for pid in children_of(self.process.pid):
-            os.kill(pid, signal.SIGCONT)
+        send_all(children_of(self.process.pid), signal.SIGCONT)
 
     # ---- replication ----
 
