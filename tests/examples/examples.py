@@ -10,7 +10,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 
-from cases import case, main  # noqa: E402
+from cases import Skip, case, main  # noqa: E402
 
 SCRATCH = tempfile.mkdtemp(dir=os.environ.get("TMPDIR"))
 
@@ -35,11 +35,22 @@ def threads_share_three_connections(paths):
     assert re.search(r"^granted +8000$", out, re.MULTILINE), out
 
 
-@case
-def epoll_serves_five_and_tells_the_sixth_why_not(paths):
-    out = output(paths["epoll"])
+def five_are_served_and_the_sixth_is_told_why_not(path):
+    out = output(path)
     assert out.count("connection after") == 5 and "5 served, 1 too late" in out, out
     assert re.search(r"^request 6: .*no connection in", out, re.MULTILINE), out
+
+
+@case
+def epoll_serves_five_and_tells_the_sixth_why_not(paths):
+    five_are_served_and_the_sixth_is_told_why_not(paths["epoll"])
+
+
+@case
+def libuv_serves_five_and_tells_the_sixth_why_not(paths):
+    if "libuv" not in paths:
+        raise Skip("libuv is not installed (Debian: libuv1-dev)")
+    five_are_served_and_the_sixth_is_told_why_not(paths["libuv"])
 
 
 @case

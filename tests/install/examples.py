@@ -102,8 +102,10 @@ def configure(ground, place, text):
     (place / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.13)\nproject(examples C)\n" + text)
     prefix = ground.shared.include.parent
+    environment = dict(ground.shared.environment)
+    del environment["PKG_CONFIG_SYSROOT_DIR"]  # of the system's packages, which are not in there
     return run("cmake", "-S", place, "-B", place / "build", f"-DCMAKE_PREFIX_PATH={prefix}",
-               "-DCMAKE_BUILD_TYPE=RelWithDebInfo", env=ground.shared.environment)
+               "-DCMAKE_BUILD_TYPE=RelWithDebInfo", env=environment)
 
 
 def with_cmake_they_build_and_run(ground):
