@@ -6,6 +6,7 @@
 #include <mantis/store.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 /* What a pool for kv may hold for one batch. */
@@ -37,5 +38,18 @@ typedef struct mp_kv_line {
 
 /* Cut up a line of this size without its line break. */
 void mp_kv_parse_line(char *line, size_t size, mp_kv_line *out);
+
+/* Cut the first word off *rest, which is NULL then if there was no space behind it. */
+char *mp_kv_cut_word(char **rest, size_t *rest_size, size_t *size);
+
+/* Read "500ms", "10s", "5m", "2h" or "7d". Answers NULL, or what is wrong. */
+const char *mp_kv_parse_time(const char *text, int64_t *ms);
+
+/* Read a version. Answers NULL, or what is wrong. */
+const char *mp_kv_parse_version(const char *text, uint64_t *version);
+
+/* Write how long there is until then, as mp_kv_parse_time() reads it, or "never", and a line
+ * break. */
+void mp_kv_write_left(int64_t expires_ms, FILE *out);
 
 #endif

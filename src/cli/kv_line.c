@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static char *cut_word(char **rest, size_t *rest_size, size_t *size) {
+char *mp_kv_cut_word(char **rest, size_t *rest_size, size_t *size) {
     char *word = *rest;
     char *space = memchr(word, ' ', *rest_size);
     *size = space ? (size_t)(space - word) : *rest_size;
@@ -16,8 +16,8 @@ static char *cut_word(char **rest, size_t *rest_size, size_t *size) {
 void mp_kv_parse_line(char *line, size_t size, mp_kv_line *out) {
     size_t command_size;
     *out = (mp_kv_line){0};
-    out->command = cut_word(&line, &size, &command_size);
-    if (line) out->key = cut_word(&line, &size, &out->key_size);
+    out->command = mp_kv_cut_word(&line, &size, &command_size);
+    if (line) out->key = mp_kv_cut_word(&line, &size, &out->key_size);
     out->value = line;
     out->value_size = size;
 }

@@ -197,6 +197,104 @@ def what_the_shell_acknowledged_survives_kill_9(program):
 
 
 @case
+def cas_writes_over_the_version_that_get_told_and_no_other(program):
+    dsn = program.store()
+    version, = kv(program, dsn, "cas", "k", "0", "one")[0].split()
+    assert kv(program, dsn, "get", "k", "--version")[0] == f"{version}\tone\n"
+    out, error = kv(program, dsn, "cas", "k", "0", "two", code=1)
+    assert out == "" and f"has version {version}" in error and "not to be there" in error, error
+    after, = kv(program, dsn, "cas", "k", version, "two")[0].split()
+    assert int(after) > int(version)
+    _, error = kv(program, dsn, "cas", "k", version, "three", code=1)
+    assert f"has version {after} now, not {version}" in error, error
+    assert kv(program, dsn, "cas", "k", after)[0] == "0\n"  # without a value it deletes
+    kv(program, dsn, "get", "k", code=1)
+    assert "is not there" in kv(program, dsn, "cas", "k", after, "x", code=1)[1]
+    assert kv(program, dsn, "cas", "k", "0", "", "--ttl", "1h")[0] != "0\n"
+    assert kv(program, dsn, "get", "k")[0] == "\n"
+
+
+@case
+def a_key_set_with_ttl_says_how_long_it_lives_and_is_gone_then(program):
+    dsn = program.store()
+    for time, ms in [("10s", 10000), ("5m", 300000), ("2h", 7200000), ("7d", 604800000),
+                     ("9007199254740992ms", 2**53)]:
+        kv(program, dsn, "set", "k", "v", "--ttl", time)
+        left = kv(program, dsn, "ttl", "k")[0]
+        assert left.endswith("ms\n") and ms - 60000 < int(left[:-3]) <= ms, left
+    kv(program, dsn, "set", "k", "v")
+    assert kv(program, dsn, "ttl", "k")[0] == "never\n"
+    kv(program, dsn, "set", "k", "v", "--ttl=1ms")
+    program.run("kv", "--store", dsn, "exists", "k", code=1)
+    assert "there is no key 'k'" in kv(program, dsn, "ttl", "k", code=1)[1]
+
+
+@case
+def times_versions_and_options_that_do_not_fit_are_refused(program):
+    dsn = program.store()
+    for args, says in [(["set", "k", "v", "--ttl", "10"], "--ttl is '10': it must be a number"),
+                       (["set", "k", "v", "--ttl", "0s"], "such as 500ms or 10s"),
+                       (["set", "k", "v", "--ttl", "-1s"], "such as 500ms or 10s"),
+                       (["set", "k", "v", "--ttl", "s"], "such as 500ms or 10s"),
+                       (["set", "k", "v", "--ttl", "104249992d"], "too long: at most 90071992547"),
+                       (["set", "k", "v", "--ttl", 30 * "9" + "s"], "too long"),
+                       (["get", "k", "--ttl", "1s"], "get takes no --ttl"),
+                       (["set", "k", "v", "--version"], "set takes no --version"),
+                       (["get", "k", "--limit", "3"], "get takes no --limit"),
+                       (["cas", "k", "one", "v"], "VERSION is 'one': it must be a version"),
+                       (["cas", "k", "-1", "v"], "it must be a version"),
+                       (["cas", "k"], "cas has 1 argument"),
+                       (["cas", "k", "1", "--ttl", "1s"], "cas without V deletes the key")]:
+        _, error = kv(program, dsn, *args, code=2)
+        assert says in error, error
+
+
+@case
+def the_shell_compares_and_sets_and_lets_keys_expire(program):
+    shell = Shell(program, program.store())
+    assert shell.ask("version k") == "0"
+    version = shell.ask("cas k 0 first value")
+    assert shell.ask("version k") == version and shell.ask("get k") == "first value"
+    assert shell.ask("cas k 0 second").startswith("CONFLICT key 'k' has version")
+    assert shell.ask(f"cas k {version}") == "0" and shell.ask("get k") == "(nil)"
+    assert int(shell.ask("cas k 0 ")) > int(version) and shell.ask("get k") == ""
+    assert shell.ask("ttl k") == "never" and shell.ask("ttl none") == "(nil)"
+    assert shell.ask("ttl k 100s for a while") == "OK" and shell.ask("get k") == "for a while"
+    assert 0 < int(shell.ask("ttl k")[:-2]) <= 100000
+    assert shell.ask("ttl k 1ms") == "OK"
+    while shell.ask("exists k") == "1":
+        pass
+    for line, says in [("cas k", "ERR cas: say cas K VERSION V"), ("cas k x y", "must be a version"),
+                       ("ttl k 10 v", "must be a number"), ("version", "it needs a key")]:
+        answer = shell.ask(line)
+        assert answer.startswith("ERR ") and says in answer, answer
+    shell.end()
+
+
+@case
+def a_transaction_in_the_shell_is_all_or_nothing(program):
+    dsn = program.store()
+    shell = Shell(program, dsn)
+    for line, answer in [("set a 1", "OK"), ("begin", "OK"), ("get a", "1"), ("set b 2", "OK"),
+                         ("del a", "OK"), ("get a", "(nil)"), ("get b", "2"), ("commit", "OK"),
+                         ("get a", "(nil)"), ("get b", "2"), ("begin", "OK"), ("set b 3", "OK"),
+                         ("rollback", "OK"), ("get b", "2"), ("rollback", "OK"),
+                         ("snapshot", "OK"), ("get b", "2"), ("commit", "OK")]:
+        assert shell.ask(line) == answer, line
+    for line, says in [("commit", "no transaction"), ("begin now", "stands alone"),
+                       ("commit x", "stands alone")]:
+        answer = shell.ask(line)
+        assert answer.startswith("ERR ") and says in answer, answer
+    assert shell.ask("snapshot") == "OK"
+    assert "only reads" in shell.ask("set b 4")
+    assert "has a transaction" in shell.ask("begin")
+    assert shell.ask("rollback") == "OK" and shell.ask("begin") == "OK"
+    assert shell.ask("set b never") == "OK"
+    shell.end()  # in the middle of it: it is rolled back
+    assert kv(program, dsn, "scan")[0] == "b\t2\n"
+
+
+@case
 def a_store_in_use_says_by_whom(program):
     dsn = program.store()
     shell = Shell(program, dsn)
