@@ -51,11 +51,22 @@ static mantis_status refuse_version(const mp_condition *condition, uint64_t foun
     size_t count = condition->key_size < SHOWN_KEY_BYTES ? condition->key_size : SHOWN_KEY_BYTES;
     for (size_t i = 0; i < count; i++) shown[i] = isprint(key[i]) ? (char)key[i] : '?';
     shown[count] = 0;
+    const char *more = count < condition->key_size ? "..." : "";
+    unsigned long long now = found, expected = condition->version;
+    if (found == 0)
+        return mp_error_set(error, MANTIS_CONFLICT,
+                            "key '%s%s' is not there, and was expected with version %llu: it was "
+                            "deleted or has expired; read it again",
+                            shown, more, expected);
+    if (expected == 0)
+        return mp_error_set(error, MANTIS_CONFLICT,
+                            "key '%s%s' has version %llu, and was expected not to be there: it was "
+                            "written meanwhile; read it again",
+                            shown, more, now);
     return mp_error_set(error, MANTIS_CONFLICT,
-                        "key '%s%s' has version %llu now, not %llu (0: it is not there): it was "
-                        "written since it was read; read it again",
-                        shown, count < condition->key_size ? "..." : "", (unsigned long long)found,
-                        (unsigned long long)condition->version);
+                        "key '%s%s' has version %llu now, not %llu: it was written since it was "
+                        "read; read it again",
+                        shown, more, now, expected);
 }
 
 /* With its stripe held (W1). */

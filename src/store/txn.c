@@ -196,8 +196,8 @@ mantis_status mp_txn_write(mp_txn *txn, const mantis_write *writes, size_t count
     if (status != MANTIS_OK) return status;
     if (txn->kind == MANTIS_TRANSACTION_SNAPSHOT)
         return mp_error_set(error, MANTIS_INVALID,
-                            "transaction: this one only reads; roll it back, or begin with "
-                            "MANTIS_TRANSACTION_WRITE");
+                            "transaction: this one is a snapshot, which only reads; end it, and "
+                            "begin one that writes");
     status = check_room(txn, more_bytes(txn, writes, count), error);
     if (status != MANTIS_OK) return status;
     int64_t now_ms = txn->store->engine.wall_ms();

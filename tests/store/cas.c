@@ -44,7 +44,8 @@ static void compare_versions(mantis_store *handle) {
     check_equal(version_of(handle, "key"), made);
     check(made > first);
     check_equal(CAS(handle, "key", "three", first, NULL), MANTIS_CONFLICT);
-    check_equal(CAS(handle, "key", "three", 0, NULL), MANTIS_CONFLICT);
+    check_equal(compare_and_set(handle, "key", "three", 0, NULL, &error), MANTIS_CONFLICT);
+    check_contains(error.text, "was expected not to be there");
     check_value(handle, "key", "two");
 }
 
@@ -56,7 +57,7 @@ static void compare_missing(mantis_store *handle) {
     uint64_t made = 0;
     mantis_error error = {0};
     check_equal(compare_and_set(handle, "key", "x", 5, NULL, &error), MANTIS_CONFLICT);
-    check_contains(error.text, "has version 0 now, not 5 (0: it is not there)");
+    check_contains(error.text, "is not there, and was expected with version 5");
     check_equal(CAS(handle, "key", "one", 0, &made), MANTIS_OK);
     check_value(handle, "key", "one");
     check_equal(CAS(handle, "key", NULL, made + 1, NULL), MANTIS_CONFLICT);
@@ -90,11 +91,11 @@ TEST(a_key_of_a_conflict_is_shown_as_far_as_it_can_be) {
     opened store = open_store(NULL, false);
     mantis_error error = {0};
     check_equal(compare_and_set(store.handle, "a\n\x01z", "x", 5, NULL, &error), MANTIS_CONFLICT);
-    check_contains(error.text, "key 'a\?\?z' has version");
+    check_contains(error.text, "key 'a\?\?z' is not there");
     char key[101] = "";
     memset(key, 'k', 100);
     check_equal(compare_and_set(store.handle, key, "x", 5, NULL, &error), MANTIS_CONFLICT);
-    check_contains(error.text, "kkk...' has version");
+    check_contains(error.text, "kkk...' is not there");
     close_store(&store);
 }
 
