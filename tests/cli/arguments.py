@@ -11,7 +11,7 @@ from cases import case, main
 COMMANDS = ["bench", "kv", "version"]
 OPTIONS = {
     "bench": ["threads", "connections", "seconds", "mix", "value-size", "keys", "preload", "json"],
-    "kv": ["store", "limit"],
+    "kv": ["store", "limit", "ttl", "version"],
     "version": [],
 }
 # What is asked for, and what the answer must say.
@@ -43,7 +43,7 @@ MISTAKES = [
     (["bench", "mysql://me:secret@host/db"], ["mysql:", "not built into", "mantis:DIR"]),
     (["kv"], ["no operation", "OPERATION"]),
     (["kv", "gte", "k"], ["'gte'", "did you mean get"]),
-    (["kv", "frobnicate"], ["get, set, del, exists, scan, batch, shell"]),
+    (["kv", "frobnicate"], ["get, set, cas, ttl, del, exists, scan, batch, shell"]),
     (["kv", "get"], ["get has 0 arguments", "kv get K"]),
     (["kv", "get", "a", "b"], ["get has 2 arguments", "kv get K"]),
     (["kv", "set", "a"], ["set has 1 argument", "kv set K V"]),
@@ -103,7 +103,8 @@ def help_of_each_command_names_each_option(program):
 @case
 def help_of_kv_names_each_operation(program):
     text = program.run("kv", "--help")[0]
-    for operation in ["get K", "set K V", "del K", "exists K", "scan [PREFIX]", "batch", "shell"]:
+    for operation in ["get K", "set K V", "cas K VERSION [V]", "ttl K", "del K", "exists K",
+                      "scan [PREFIX]", "batch", "shell"]:
         assert f"\n  {operation} " in text, operation
 
 
