@@ -533,8 +533,9 @@ static void run_write(mp_stream *stream) {
     write_backlog(stream);
     if (stream->backlog || !stream->is_full) return;
     stream->is_full = false;
+    bool was_told = !has(stream, MP_EVENT_FULL);
     clear(stream, MP_EVENT_FULL);
-    if (stream->handler->on_drained) stream->handler->on_drained(stream, stream->owner);
+    if (was_told && stream->handler->on_drained) stream->handler->on_drained(stream, stream->owner);
 }
 
 static void run_open(mp_stream *stream) {
