@@ -69,7 +69,7 @@ def show(outcomes):
 def main():
     build = runner.as_path(os.environ["MANTIS_BUILD"])
     with runner.temporary() as scratch:
-        place = runner.Place(build, ROOT, pathlib.Path(scratch))
+        place = runner.Place(build, ROOT, pathlib.Path(scratch), "blocks")
         is_well = show(check(documents(sys.argv[1:]), place))
     return 0 if is_well else 1
 

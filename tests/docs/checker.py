@@ -97,6 +97,14 @@ def a_fragment_that_leaves_an_error_fails(place):
 
 
 @case
+def a_fragment_that_does_not_release_fails(place):
+    acquire = "mantis_pool_acquire(pool, mantis_deadline_ms(1000), &{}, &error);\n"
+    succeeds(place, f"```c\n{acquire.format('conn')}```\n")
+    fails(place, f"```c\nmantis_conn other = {{0}};\n{acquire.format('other')}```\n",
+          "was not released")
+
+
+@case
 def fragments_are_statements_definitions_or_declarations(place):
     statements = "```c\nmantis_conn_set(conn, \"a\", 1, \"b\", 1, &error);\n```\n"
     assert succeeds(place, statements).startswith("the fragment")
@@ -175,4 +183,4 @@ if sys.argv[1:]:
                 if any(word in function.__name__ for word in sys.argv[1:])]
 with runner.temporary() as scratch:
     main(runner.Place(runner.as_path(os.environ["MANTIS_BUILD"]), blocks.ROOT,
-                      pathlib.Path(scratch)))
+                      pathlib.Path(scratch), "checker"))

@@ -1,6 +1,7 @@
 """Builds and runs blocks as someone would who installed MantisPool and copies them."""
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 import re
@@ -92,11 +93,13 @@ def must_be_like(expected, output):
 
 
 class Place:
-    """An installed MantisPool, and room to build and run in."""
+    """An installed MantisPool, and room to build and run in. It is installed below the build
+    directory, under a name that stays: Go's cache knows flags by where they lead."""
 
-    def __init__(self, build, root, scratch):
+    def __init__(self, build, root, scratch, name):
         self.build, self.root, self.scratch = build, root, scratch
-        self.stage = scratch / "stage"
+        self.stage = build / f"docs-{name}"
+        shutil.rmtree(self.stage, ignore_errors=True)
         must(["meson", "install", "-C", build, "--no-rebuild", "--quiet", "--destdir", self.stage],
              root, os.environ)
         pc = next(self.stage.rglob("mantispool.pc"))
@@ -118,7 +121,7 @@ class Place:
 
     def read_headers(self):
         """Of each public header its lines as a document shows them."""
-        headers = self.stage.rglob("include/mantis/*.h")
+        headers = sorted(self.stage.rglob("include/mantis/*.h"))
         return [[line.replace("MANTIS_API ", "").strip()
                  for line in header.read_text(encoding="utf-8").splitlines()] for header in headers]
 
@@ -188,9 +191,12 @@ class Place:
             return "Go is not installed"
         if not (self.root / "go/pool/pool.go").exists():
             return "there is no Go package"
-        caches = must(["go", "env", "GOCACHE", "GOMODCACHE", "GOPATH"], self.root, os.environ)
-        names = ("GOCACHE", "GOMODCACHE", "GOPATH")
-        self.environment.update(zip(names, caches.splitlines()))
+        names = ("GOCACHE", "GOMODCACHE", "GOPATH", "CGO_CFLAGS")
+        known = must(["go", "env", *names], self.root, os.environ).splitlines()
+        self.environment.update(zip(names, known))
+        # Go does not see that a header outside of it has changed, but that a flag has.
+        digest = hashlib.sha256(repr(self.header_lines).encode()).hexdigest()
+        self.environment["CGO_CFLAGS"] += f" -DMANTIS_HEADERS_{digest[:16]}"
         self.go_module.mkdir()
         (self.go_module / "go.mod").write_text(GO_MODULE.format(root=self.root), encoding="utf-8")
         return None

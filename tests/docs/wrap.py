@@ -20,17 +20,21 @@ int main(void) {
     mantis_value value = {0};
     mantis_error error = {0};
     mantis_status status = mantis_pool_open(&pool, &config, &error);
-    if (status == MANTIS_OK) status = mantis_pool_acquire(pool, 0, &conn, &error);
+    if (status == MANTIS_OK && BORROWS) status = mantis_pool_acquire(pool, 0, &conn, &error);
     if (status != MANTIS_OK) return 1;
     {
 """
 
 C_CLOSE = """
+#line 1 "around the fragment"
     }
     if (error.status != MANTIS_OK) fprintf(stderr, "%s\\n", error.text);
     mantis_value_free(&value);
     mantis_conn_release(&conn);
-    mantis_pool_close(&pool, mantis_deadline_ms(5000));
+    if (mantis_pool_close(&pool, mantis_deadline_ms(1000)) != MANTIS_OK) {
+        fprintf(stderr, "a connection was not released\\n");
+        return 1;
+    }
     return error.status != MANTIS_OK;
 }
 """
@@ -92,9 +96,11 @@ def c_file_level(block, headers):
 
 
 def c_function(block, headers):
-    """A fragment of statements, in a program that has a pool and a connection."""
+    """A fragment of statements, in a program that has a pool, and a connection if the fragment does
+    not take one itself."""
     includes, rest = split_includes(block.text)
-    lines = [C_HEAD, *(f"#include <mantis/{name}>" for name in headers), *includes, C_OPEN,
+    borrows = f"#define BORROWS {int('acquire(' not in rest)}"
+    lines = [C_HEAD, borrows, *(f"#include <mantis/{name}>" for name in headers), *includes, C_OPEN,
              f'#line {block.line} "{block.path}"', rest, C_CLOSE]
     return "\n".join(lines)
 
