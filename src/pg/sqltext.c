@@ -103,8 +103,11 @@ static void note(reader *reading, const mp_sqllex_token *token) {
 static bool read_statement(mp_sqltext *text, reader *reading, mp_sqltext_statement *out) {
     for (;;) {
         mp_sqllex_token token = mp_sqllex_next(&text->lex);
-        if (token.kind == MP_SQLLEX_CUT) out->is_cut = true;
-        if (token.kind <= MP_SQLLEX_CUT) return reading->count > 0 || out->is_cut;
+        if (token.kind <= MP_SQLLEX_CUT) {
+            text->is_over = true;
+            out->is_cut = token.kind == MP_SQLLEX_CUT;
+            return reading->count > 0 || out->is_cut;
+        }
         bool is_inside = reading->parens || reading->blocks;
         if (mp_sqllex_is_sign(&token, ';') && !is_inside) {
             if (reading->count) return true;
@@ -277,7 +280,7 @@ void mp_sqltext_init(mp_sqltext *text, mp_view sql, bool is_whole, bool standard
 bool mp_sqltext_next(mp_sqltext *text, mp_sqltext_statement *out) {
     reader reading = {0};
     mp_sqltext_statement found = {0};
-    if (!read_statement(text, &reading, &found)) return false;
+    if (text->is_over || !read_statement(text, &reading, &found)) return false;
     classify(&reading, &found);
     *out = found;
     return true;

@@ -54,6 +54,7 @@ typedef struct mp_sqltext_statement {
 /* A text that is being read. */
 typedef struct mp_sqltext {
     mp_sqllex lex;
+    bool is_over; /* the end has been seen */
 } mp_sqltext;
 
 /* Begin with a text, of which the window is read. is_whole: there is nothing behind it.
