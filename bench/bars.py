@@ -142,3 +142,17 @@ def judge_store(figures, bare):
         (bare.get("group_1_writer.ops_ratio"), "store_group_1",
          "synced sets a second, 1 writer, sync=group, to bare RocksDB's", "x", {"least": 0.8}),
     ])
+
+
+def judge_postgres(figures):
+    """All bars of pooled PostgreSQL connections, judged."""
+    pool, own, opened = (median(figures, "even", way, "ops_per_s")
+                         for way in ("pool", "own", "opened"))
+    return judge_all([
+        (ratio(pool, own), "postgres_own",
+         "queries a second, 8 callers on 8 pooled connections, to a connection a caller", "x",
+         {"least": 0.9}),
+        (ratio(pool, opened), "postgres_opened",
+         "queries a second, 8 callers on 8 pooled connections, to one opened a query", "x",
+         {"least": 5}),
+    ])

@@ -56,10 +56,11 @@ def conninfo(port, name="postgres"):
 
 
 def build_select():
-    """The program that sends queries through a pool, or through a connection a thread."""
+    """The program that sends queries through a pool, or through connections of its own."""
     peers.install({"/usr/include/postgresql/libpq-fe.h": "libpq-dev"})
     flags = peers.pkg_config("libpq")
-    return peers.compile_against_stage(peers.HERE / "postgres/select.c", "select", flags)
+    return peers.compile_against_stage(peers.HERE / "postgres/select.c", "select", flags,
+                                       package="mantispool-pq")
 
 
 def cpu_seconds(pid):

@@ -1,12 +1,15 @@
-/* Threads that each send the query of `pgbench -S`, or one that waits, over and over, through a
- * pool of libpq's connections or each through a connection of its own.
+/* Threads that each send a query over and over: through a pool of libpq's connections, each through
+ * a connection of its own, or each through one that is opened for the query.
  *
- *     select pool|own CONNINFO THREADS CONNS QUERY SECONDS     QUERY: select, or wait (5 ms)
+ *     select pool|own|opened CONNINFO THREADS CONNS QUERY SECONDS
  *
+ * QUERY is select (that of `pgbench -S`), prepared (the same, prepared once a connection), or wait
+ * (5 ms).
  * Prints one line of JSON. Latencies are from asking for a connection to having the answer. */
 #include <libpq-fe.h>
 #include <malloc.h>
 #include <mantis/pool.h>
+#include <mantis/postgres.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -28,8 +31,11 @@ typedef struct worker {
     uint32_t times_us[TIMES_MAX];
 } worker;
 
-static mantis_pool *pool; /* NULL: each thread has a connection of its own */
+static mantis_pool *pool; /* NULL: each thread has a connection of its own, or opens one */
 static const char *conninfo, *query_name;
+static bool is_opened; /* for each query */
+static bool
+    is_prepared; /* once a connection; one that is opened for a query sends it all at once */
 static _Atomic bool is_over;
 static worker *workers;
 static size_t conn_bytes; /* of one that is open, libpq's own */
@@ -39,43 +45,60 @@ static void fail(const char *what, const char *why) {
     exit(1);
 }
 
-/* ---- PostgreSQL as a connector ---- */
+/* ---- connections ---- */
 
-static void pg_open(void *place, mantis_op *op) {
-    PGconn *pg = PQconnectdb(place);
-    if (PQstatus(pg) == CONNECTION_OK) {
-        mantis_op_done(op, pg);
-        return;
-    }
-    mantis_op_failed(op, PQerrorMessage(pg));
-    PQfinish(pg);
+static const char prepared_sql[] = "SELECT abalance FROM pgbench_accounts WHERE aid = $1";
+
+static void prepare_query(PGconn *pg) {
+    PGresult *result = PQprepare(pg, "q", prepared_sql, 1, NULL);
+    if (PQresultStatus(result) != PGRES_COMMAND_OK) fail("prepare", PQerrorMessage(pg));
+    PQclear(result);
 }
 
-static void pg_close(void *place, void *pg, mantis_op *op) {
-    (void)place;
-    PQfinish(pg);
-    mantis_op_done(op, NULL);
+static PGconn *open_own(void) {
+    PGconn *pg = PQconnectdb(conninfo);
+    if (PQstatus(pg) != CONNECTION_OK) fail("connect", PQerrorMessage(pg));
+    return pg;
 }
-
-static const mantis_connector postgres = {
-    .name = "libpq", .blocks = true, .open = pg_open, .close = pg_close};
 
 /* ---- the load ---- */
 
+static PGresult *ask(PGconn *pg, unsigned account) {
+    char text[96];
+    const char *const values[] = {text};
+    if (strcmp(query_name, "wait") == 0) return PQexec(pg, "SELECT pg_sleep(0.005)");
+    snprintf(text, sizeof text, "%u", account);
+    if (is_prepared && is_opened)
+        return PQexecParams(pg, prepared_sql, 1, NULL, values, NULL, NULL, 0);
+    if (is_prepared) return PQexecPrepared(pg, "q", 1, values, NULL, NULL, 0);
+    snprintf(text, sizeof text, "SELECT abalance FROM pgbench_accounts WHERE aid = %u", account);
+    return PQexec(pg, text);
+}
+
 static bool send_query(worker *me, PGconn *pg) {
-    char sql[96];
     me->random = me->random * 6364136223846793005u + 1442695040888963407u;
-    if (strcmp(query_name, "wait") == 0) snprintf(sql, sizeof sql, "SELECT pg_sleep(0.005)");
-    else
-        snprintf(sql, sizeof sql, "SELECT abalance FROM pgbench_accounts WHERE aid = %u",
-                 (unsigned)(me->random >> 33) % ACCOUNTS + 1);
-    PGresult *result = PQexec(pg, sql);
+    unsigned account = (unsigned)(me->random >> 33) % ACCOUNTS + 1;
+    PGresult *result = ask(pg, account);
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    if (sqlstate && strcmp(sqlstate, "26000") == 0) { /* the first on this connection */
+        PQclear(result);
+        prepare_query(pg);
+        result = ask(pg, account);
+    }
     bool is_good = PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1;
     PQclear(result);
     return is_good;
 }
 
+static bool run_opened(worker *me) {
+    PGconn *pg = open_own();
+    bool is_good = send_query(me, pg);
+    PQfinish(pg);
+    return is_good;
+}
+
 static bool run_once(worker *me) {
+    if (is_opened) return run_opened(me);
     if (!pool) return send_query(me, me->own);
     mantis_conn conn = {0};
     void *pg = NULL;
@@ -133,20 +156,18 @@ static void print_result(int threads, double seconds, double used_s) {
 static void prepare(int threads, int conns) {
     struct mallinfo2 before = mallinfo2();
     mantis_error error = {0};
-    mantis_pool_config config = {.connector = &postgres,
+    mantis_pool_config config = {.connector = &mantis_postgres,
                                  .dsn = conninfo,
                                  .conns_min = conns,
                                  .conns_max = conns,
                                  .check_interval_ms = -1};
-    if (pool == NULL && conns > 0 &&
+    if (conns > 0 &&
         (mantis_pool_open(&pool, &config, &error) != MANTIS_OK ||
          mantis_pool_wait_warm(pool, 0, mantis_deadline_ms(60000), &error) != MANTIS_OK))
         fail("pool", error.text);
     for (int i = 0; i < threads; i++) {
         workers[i].random = (uint64_t)i + 1;
-        if (pool) continue;
-        workers[i].own = PQconnectdb(conninfo);
-        if (PQstatus(workers[i].own) != CONNECTION_OK) fail("own", PQerrorMessage(workers[i].own));
+        if (!pool && !is_opened) workers[i].own = open_own();
     }
     struct mallinfo2 after = mallinfo2();
     conn_bytes = (after.uordblks + after.hblkhd - before.uordblks - before.hblkhd) /
@@ -154,9 +175,12 @@ static void prepare(int threads, int conns) {
 }
 
 int main(int count, char **words) {
-    if (count != 7) fail("usage", "select pool|own CONNINFO THREADS CONNS select|wait SECONDS");
+    if (count != 7)
+        fail("usage", "select pool|own|opened CONNINFO THREADS CONNS select|prepared|wait SECONDS");
+    is_opened = strcmp(words[1], "opened") == 0;
     conninfo = words[2];
     query_name = words[5];
+    is_prepared = strcmp(query_name, "prepared") == 0;
     int threads = (int)strtol(words[3], NULL, 10), conns = (int)strtol(words[4], NULL, 10);
     double seconds = strtod(words[6], NULL);
     if (threads < 1 || threads > THREADS_MAX) fail("THREADS", "1 to 1024");
