@@ -15,11 +15,13 @@ static const struct {
     const char *sqlstate;
     mantis_status status;
 } meanings[] = {
-    {"40001", MANTIS_CONFLICT}, /* serialization_failure */
-    {"40P01", MANTIS_CONFLICT}, /* deadlock_detected */
-    {"53100", MANTIS_FULL},     /* disk_full */
-    {"53200", MANTIS_NOMEM},    /* out_of_memory */
-    {"54", MANTIS_TOO_BIG},     /* program_limit_exceeded: a key larger than an index takes */
+    {"25006", MANTIS_UNSUPPORTED}, /* read_only_sql_transaction: a standby, or so by its settings */
+    {"42501", MANTIS_UNSUPPORTED}, /* insufficient_privilege */
+    {"40001", MANTIS_CONFLICT},    /* serialization_failure */
+    {"40P01", MANTIS_CONFLICT},    /* deadlock_detected */
+    {"53100", MANTIS_FULL},        /* disk_full */
+    {"53200", MANTIS_NOMEM},       /* out_of_memory */
+    {"54", MANTIS_TOO_BIG},        /* program_limit_exceeded: a key larger than an index takes */
 };
 
 static mantis_status status_of(const char *sqlstate) {

@@ -332,13 +332,23 @@ TEST(a_table_that_is_dropped_is_made_again) {
     pool_close(pool);
 }
 
-TEST(who_may_not_make_the_table_is_told) {
+TEST(what_the_server_does_not_allow_is_unsupported) {
     mantis_pool *pool = pool_open("forbidden");
     mantis_conn conn = borrow(pool);
     sql(conn, "SET default_transaction_read_only = on");
-    REFUSED(mantis_conn_set(conn, "k", 1, "v", 1, error), MANTIS_IO);
+    REFUSED(mantis_conn_set(conn, "k", 1, "v", 1, error), MANTIS_UNSUPPORTED);
     check_contains(last.text, "cannot execute CREATE TABLE in a read-only transaction");
     check_contains(last.sqlstate, "25006");
+    sql(conn, "SET default_transaction_read_only = off");
+    sql(conn, "CREATE ROLE nobody");
+    sql(conn, "SET ROLE nobody");
+    REFUSED(mantis_conn_set(conn, "k", 1, "v", 1, error), MANTIS_UNSUPPORTED);
+    check_contains(last.text, "permission denied for schema public");
+    sql(conn, "RESET ROLE");
+    set(conn, "k", "v");
+    sql(conn, "SET ROLE nobody");
+    REFUSED(mantis_conn_get(conn, "k", 1, &(mantis_value){0}, error), MANTIS_UNSUPPORTED);
+    check_contains(last.text, "permission denied for table forbidden");
     mantis_conn_release(&conn);
     pool_close(pool);
 }
