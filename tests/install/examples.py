@@ -2,6 +2,7 @@
 """Build every example as a user does, from what is installed, and run it under valgrind: with the
 command in its head, shared and static, and with CMake. Usage: examples.py BUILD EXAMPLES"""
 
+import concurrent.futures
 import pathlib
 import re
 import shutil
@@ -29,13 +30,23 @@ class Example:
         self.command = found.group(1)
         self.packages = re.search(r"--libs ([^)]*)\)", self.command).group(1).split()
 
-    def compile(self, tree, place, more=""):
+    @property
+    def static_command(self):
+        """The command with --static for our own packages. Not for those of others: Debian's libpq.pc
+        then names archives that Debian does not have."""
+        own = [package for package in self.packages if package.startswith("mantispool")]
+        others = [package for package in self.packages if package not in own]
+        asked = f"$(pkg-config --static --cflags --libs {' '.join(own)})"
+        if others:
+            asked += f" $(pkg-config --cflags --libs {' '.join(others)})"
+        return re.sub(r"\$\(.*?\)", lambda _: asked, self.command)
+
+    def compile(self, command, tree, place):
         """Run the command, in a folder of its own: the program."""
         place = place / self.name
         place.mkdir(parents=True)
         shutil.copy(self.source, place)
-        run("sh", "-c", f"{self.command} -Wall -Wextra -Werror {more}", cwd=place,
-            env=tree.environment)
+        run("sh", "-c", f"{command} -Wall -Wextra -Werror", cwd=place, env=tree.environment)
         return place / re.search(r"-o (\S+)", self.command).group(1)
 
 
@@ -60,36 +71,48 @@ class Ground:
         assert len(self.examples) >= 4, f"only {len(self.examples)} examples"
 
 
-def run_example(example, program, tree):
-    """Run an example under valgrind, unless it needs a server."""
-    if NEED_A_SERVER & set(example.packages):
-        return
+def run_examples(ground, programs, tree):
+    """Run these under valgrind, but those that need a server."""
     if not shutil.which("valgrind"):
         raise Skip("built; valgrind is not installed")
-    run(*VALGRIND, program, cwd=program.parent, env=tree.environment, timeout=300)
+
+    def run_one(example):
+        if not NEED_A_SERVER & set(example.packages):
+            program = programs[example.name]
+            run(*VALGRIND, program, cwd=program.parent, env=tree.environment, timeout=300)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as executor:
+        list(executor.map(run_one, ground.examples))
+
+
+def ours(program):
+    """The libraries of this project that a program needs."""
+    return [name for name in needed(program) if name.startswith("libmantispool")]
 
 
 def the_command_in_each_head_works(ground):
-    for example in ground.examples:
-        program = example.compile(ground.shared, ground.scratch / "head")
-        ours = [name for name in needed(program) if name.startswith("libmantispool")]
-        assert ours, f"{example.name} needs none of our libraries"
-        run_example(example, program, ground.shared)
+    place = ground.scratch / "head"
+    programs = {example.name: example.compile(example.command, ground.shared, place)
+                for example in ground.examples}
+    for name, program in programs.items():
+        assert ours(program), f"{name} needs none of our libraries"
+    run_examples(ground, programs, ground.shared)
 
 
 def with_static_it_links_the_archives(ground):
-    for example in ground.examples:
-        example.command = example.command.replace("pkg-config", "pkg-config --static")
-        program = example.compile(ground.static, ground.scratch / "archives")
-        ours = [name for name in needed(program) if name.startswith("libmantispool")]
-        assert not ours, f"{example.name} needs {ours}"
-        run_example(example, program, ground.static)
+    place = ground.scratch / "archives"
+    programs = {example.name: example.compile(example.static_command, ground.static, place)
+                for example in ground.examples}
+    for name, program in programs.items():
+        assert not ours(program), f"{name} needs {ours(program)}"
+    run_examples(ground, programs, ground.static)
 
 
 def a_program_can_be_static_altogether(ground):
     for example in ground.examples:
         if set(example.packages) <= {"mantispool", "mantispool-store"}:
-            program = example.compile(ground.static, ground.scratch / "alone", "-static")
+            program = example.compile(f"{example.static_command} -static", ground.static,
+                                      ground.scratch / "alone")
             assert not needed(program), f"{example.name} needs {needed(program)}"
             run(program, cwd=program.parent, timeout=120)
 
@@ -102,10 +125,8 @@ def configure(ground, place, text):
     (place / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.13)\nproject(examples C)\n" + text)
     prefix = ground.shared.include.parent
-    environment = dict(ground.shared.environment)
-    del environment["PKG_CONFIG_SYSROOT_DIR"]  # of the system's packages, which are not in there
     return run("cmake", "-S", place, "-B", place / "build", f"-DCMAKE_PREFIX_PATH={prefix}",
-               "-DCMAKE_BUILD_TYPE=RelWithDebInfo", env=environment)
+               "-DCMAKE_BUILD_TYPE=RelWithDebInfo", env=ground.shared.environment)
 
 
 def with_cmake_they_build_and_run(ground):
@@ -124,8 +145,8 @@ def with_cmake_they_build_and_run(ground):
     place = ground.scratch / "cmake"
     configure(ground, place, "\n".join(lines) + "\n")
     run("cmake", "--build", place / "build", "-j2")
-    for example in ground.examples:
-        run_example(example, place / "build" / example.name, ground.shared)
+    programs = {example.name: place / "build" / example.name for example in ground.examples}
+    run_examples(ground, programs, ground.shared)
 
 
 def refusal(ground, name, text):

@@ -125,8 +125,8 @@ def programs_that_are_built_already_go_on_working(installed):
         raise Skip("the list is of a 64-bit system")
     check = subprocess.run([ROOT / "tools/abi", "--check", installed.build], check=False,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert check.returncode == 0, (f"{check.stdout}\nThis differs from tests/install/abi.txt. If it "
-                                   f"is meant: tools/abi --update {installed.build}")
+    assert check.returncode == 0, (f"{check.stdout}\nThis differs from tests/install/abi.txt. "
+                                   f"If it is meant: tools/abi --update {installed.build}")
 
 
 CASES = [
