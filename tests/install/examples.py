@@ -32,7 +32,7 @@ class Example:
 
     @property
     def static_command(self):
-        """The command with --static for our own packages. Not for those of others: Debian's libpq.pc
+        """The command with --static for our own packages, and not for others: Debian's libpq.pc
         then names archives that Debian does not have."""
         own = [package for package in self.packages if package.startswith("mantispool")]
         others = [package for package in self.packages if package not in own]
