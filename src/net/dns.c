@@ -103,12 +103,15 @@ static mantis_status open_channel(mp_dns *dns, ares_channel *out, mantis_error *
                                    .resolvconf_path = dns->resolv_conf};
     int mask = ARES_OPT_TIMEOUTMS | ARES_OPT_SOCK_STATE_CB;
     if (dns->resolv_conf) mask |= ARES_OPT_RESOLVCONF;
-    int code = ares_init_options(out, &options, mask);
+    ares_channel channel;
+    int code = ares_init_options(&channel, &options, mask);
     if (code != ARES_SUCCESS) return fail_ares(code, error);
-    if (!dns->servers) return MANTIS_OK;
-    code = ares_set_servers_ports_csv(*out, dns->servers);
-    if (code == ARES_SUCCESS) return MANTIS_OK;
-    ares_destroy(*out);
+    if (dns->servers) code = ares_set_servers_ports_csv(channel, dns->servers);
+    if (code == ARES_SUCCESS) {
+        *out = channel;
+        return MANTIS_OK;
+    }
+    ares_destroy(channel);
     return mp_error_set(error, MANTIS_INVALID,
                         "dns servers '%s': %s; they are addresses with commas between them",
                         dns->servers, ares_strerror(code));

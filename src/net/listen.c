@@ -114,14 +114,20 @@ static void on_ready(mp_watch *watch, mp_loop *loop, int events) {
 
 static mantis_status fail_listen(const mp_listen_config *config, mantis_status status, int os_errno,
                                  mantis_error *error) {
+    if (config->inherited_fd)
+        return mp_error_set_os(error, status, os_errno,
+                               "descriptor %d, inherited to listen on: %s; it is no socket that "
+                               "listens for connections",
+                               config->inherited_fd, strerror(os_errno));
     char address[MP_ADDRESS_TEXT_MAX];
     return mp_error_set_os(error, status, os_errno, "cannot listen on %s: %s",
                            mp_address_format(&config->address, address), strerror(os_errno));
 }
 
-/* Does nobody listen on this file any more? Then it is removed. */
+/* Is it a socket file on which nobody listens any more? Then it is removed. */
 static bool remove_stale(const mp_address *address) {
-    if (*address->u.un.sun_path == '\0') return false;
+    struct stat file;
+    if (lstat(address->u.un.sun_path, &file) < 0 || !S_ISSOCK(file.st_mode)) return false;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) return false;
     bool is_stale = connect(fd, &address->u.any, address->size) < 0 && errno == ECONNREFUSED;

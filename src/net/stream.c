@@ -414,9 +414,13 @@ void mp_stream_flush(mp_stream *stream) { mp_stream_write_gathered(stream->loop)
 
 /* ---- reading ---- */
 
+static bool may_keep(const mp_stream *stream, size_t size) {
+    return size <= MP_STREAM_KEEP_MAX || stream->is_paused || stream->loop->running_to;
+}
+
 /* Keep what on_bytes left of data. False: no memory. */
 static bool keep(mp_stream *stream, const unsigned char *data, size_t size) {
-    mp_assert(stream->is_paused || size <= MP_STREAM_KEEP_MAX);
+    mp_assert(may_keep(stream, size));
     if (size == 0) return true;
     stream->kept = hold(stream->loop, size);
     if (stream->kept) fill(stream->kept, data, size);
@@ -450,7 +454,7 @@ static void give_kept(mp_stream *stream) {
         release(loop, kept);
         return;
     }
-    mp_assert(stream->is_paused || kept->to - kept->from <= MP_STREAM_KEEP_MAX);
+    mp_assert(may_keep(stream, kept->to - kept->from));
     stream->kept = kept;
 }
 

@@ -47,9 +47,9 @@ typedef struct mp_stream_handler {
     void (*on_open)(mp_stream *stream, void *owner);
 
     /* Bytes have arrived: data is valid until the call returns. Returns how many of them are
-     * consumed. The rest is kept and comes again, in front of the next bytes to arrive, or upon
-     * mp_stream_resume() if the stream was paused meanwhile. What is left and not paused must be at
-     * most MP_STREAM_KEEP_MAX. size is at most MP_STREAM_KEEP_MAX + MP_STREAM_READ_MAX. */
+     * consumed. The rest is kept and comes again: in front of the next bytes to arrive; or, if the
+     * stream was paused or detached meanwhile, upon mp_stream_resume() or on the other loop.
+     * Otherwise at most MP_STREAM_KEEP_MAX may be left. size is at most MP_STREAM_KEEP_MAX + MP_STREAM_READ_MAX. */
     size_t (*on_bytes)(mp_stream *stream, const unsigned char *data, size_t size, void *owner);
 
     /* No more bytes will come. error is NULL: the peer has said its last word, and may still read.

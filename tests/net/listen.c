@@ -220,7 +220,7 @@ TEST(an_inherited_socket_is_listened_on_and_another_descriptor_is_refused) {
     mp_listen_config inherited = {.inherited_fd = fd};
     mantis_error error = {0};
     check(mp_listen_add(desk.listen, &inherited, NULL, &error) == MANTIS_INVALID);
-    check_contains(error.text, "descriptor");
+    check_contains(error.text, "is no socket that listens");
     check(listen(fd, 8) == 0);
     mp_address address;
     check(mp_listen_address(add(&inherited), &address));
@@ -312,21 +312,27 @@ TEST(without_descriptors_every_client_is_accepted_or_refused_and_nothing_spins) 
     check(mp_listen_address(add(&config), &address));
     lower_limit(10);
     pid_t child = start_clients(&address, 60);
-    check_equal(end_clients(child), 50);
-    check(desk.accepted == 10 && desk.refused == 50);
+    int refused = end_clients(child);
+    check(desk.accepted >= 5 && desk.accepted <= 10); /* some may have been open above */
+    check_equal(refused, 60 - desk.accepted);
+    check_equal(desk.refused, refused);
+    int accepted = desk.accepted;
     /* nobody waits: it sleeps */
     uint64_t before = mp_loop_get_counts(desk.loop)->turns;
     turn_for(200 * MS);
     check(mp_loop_get_counts(desk.loop)->turns - before < 20);
     restore_limit();
     int fd = connect_to(&address);
-    until_accepted(11);
+    until_accepted(accepted + 1);
     close(fd);
     close_desk();
 }
 
-/* Whoever takes the last descriptor: the reserve cannot be opened again. */
-static void lose_reserve(void) { lower_limit(0); }
+/* As if somebody else took the last descriptor: the reserve cannot be opened again. */
+static void lose_reserve(void) {
+    struct rlimit none = {3, limit_before.rlim_max};
+    check(setrlimit(RLIMIT_NOFILE, &none) == 0);
+}
 
 TEST(an_acceptor_that_lost_its_reserve_waits_without_spinning_and_comes_back) {
     open_desk();
@@ -336,22 +342,15 @@ TEST(an_acceptor_that_lost_its_reserve_waits_without_spinning_and_comes_back) {
     check(mp_listen_address(add(&config), &address));
     int fds[5];
     for (int i = 0; i < 5; i++) fds[i] = connect_to(&address);
-    struct rlimit all;
-    check(getrlimit(RLIMIT_NOFILE, &all) == 0);
     lower_limit(0);
-    desk.on_refusal = lose_reserve; /* in the first refusal: its own descriptor is counted out */
-    int64_t end_ns = mp_clock_now_ns() + 20 * SECOND;
-    while (!desk.refused) mp_loop_turn(desk.loop, end_ns);
-    desk.on_refusal = NULL;
-    struct rlimit none = {3, all.rlim_max};
-    check(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    desk.on_refusal = lose_reserve;
     uint64_t before = mp_loop_get_counts(desk.loop)->turns;
-    int refused = desk.refused;
     turn_for(500 * MS);
     check(mp_loop_get_counts(desk.loop)->turns - before < 60);
-    check(desk.refused == refused);
-    check(setrlimit(RLIMIT_NOFILE, &all) == 0);
-    until_accepted(5 - refused);
+    check(desk.refused == 1 && desk.accepted == 0);
+    restore_limit();
+    until_accepted(4);
+    check(desk.refused == 1);
     for (int i = 0; i < 5; i++) close(fds[i]);
     close_desk();
 }
