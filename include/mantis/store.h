@@ -202,8 +202,8 @@ typedef struct mantis_commit {
 /* Start a write, and have on_done told its outcome. Until then the connection is occupied: nothing
  * else may be done with it, nor may it be released.
  * Owner   *commit is the store's until on_done, and stays where it is.
- * Threads the connection's holder.    Blocks for no sync; a write that needs none is done at once,
- *         before this returns.
+ * Threads the connection's holder.    Blocks for no sync, but that of a store's very first write; a
+ *         write that needs none is done at once, before this returns.
  * Errors  what is known at once, of those of the blocking call. Then on_done is not called, and the
  *         write is as over as if it had told it. */
 MANTIS_API mantis_status mantis_conn_submit(mantis_conn conn, mantis_commit *commit,

@@ -118,9 +118,9 @@ static mantis_status write_locked(mp_store *store, const mp_list *group, group_s
         mantis_status status = MANTIS_OK;
         if (must_write_first(&unwritten, commit)) { /* W2 */
             status = mp_engine_write(&store->engine, batch, error);
+            if (status != MANTIS_OK) return status;
             mp_stripes_init(&unwritten);
         }
-        if (status != MANTIS_OK) return status;
         commit->status = check_conditions(&store->engine, commit);
         if (commit->status != MANTIS_OK) continue; /* W3 */
         status = add_writes(store, commit, batch, error);

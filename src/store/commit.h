@@ -40,7 +40,7 @@ typedef struct mp_commit {
     size_t conditions_count;
     size_t bytes; /* of all keys and values written */
     /* the answer */
-    uint64_t version; /* of the first write, each further one has the next; unless it is a delete */
+    uint64_t version;    /* of the first write; each further one has the next */
     mantis_error *error; /* or NULL */
     mantis_status status;
     /* for the committer */

@@ -29,20 +29,22 @@ mantis_status mp_directory_find(const char *path, mp_directory_id *out, mantis_e
                             strlen(path), MP_DIRECTORY_PATH_MAX);
     bool is_made = mkdir(path, 0777) == 0;
     if (!is_made && errno == ENOENT)
-        return mp_fault_set(error, MANTIS_INVALID, ENOENT,
-                            "store: cannot create directory '%.120s': its parent does not exist; "
-                            "create the parent first or name another directory",
-                            path);
+        return mp_error_set_os(
+            error, MANTIS_INVALID, ENOENT,
+            "store: cannot create directory '%.120s': its parent does not exist; "
+            "create the parent first or name another directory",
+            path);
     if (!is_made && errno != EEXIST)
-        return mp_fault_set(error, mp_fault_of_errno(errno), errno,
-                            "store: cannot create directory '%.120s': %s", path, strerror(errno));
+        return mp_error_set_os(error, mp_fault_of_errno(errno), errno,
+                               "store: cannot create directory '%.120s': %s", path,
+                               strerror(errno));
     struct stat status;
     if (stat(path, &status) != 0)
-        return mp_fault_set(error, mp_fault_of_errno(errno), errno,
-                            "store: cannot read directory '%.120s': %s", path, strerror(errno));
+        return mp_error_set_os(error, mp_fault_of_errno(errno), errno,
+                               "store: cannot read directory '%.120s': %s", path, strerror(errno));
     if (!S_ISDIR(status.st_mode))
-        return mp_fault_set(error, MANTIS_INVALID, ENOTDIR,
-                            "store: '%.120s' is a file; a store needs a directory", path);
+        return mp_error_set_os(error, MANTIS_INVALID, ENOTDIR,
+                               "store: '%.120s' is a file; a store needs a directory", path);
     *out = (mp_directory_id){.device = status.st_dev, .inode = status.st_ino};
     return MANTIS_OK;
 }
@@ -50,8 +52,9 @@ mantis_status mp_directory_find(const char *path, mp_directory_id *out, mantis_e
 static mantis_status fail(const mp_directory *directory, const char *doing, const char *name,
                           mantis_error *error) {
     int saved = errno;
-    return mp_fault_set(error, mp_fault_of_errno(saved), saved, "store '%.120s': cannot %s %s: %s",
-                        directory->path, doing, name, strerror(saved));
+    return mp_error_set_os(error, mp_fault_of_errno(saved), saved,
+                           "store '%.120s': cannot %s %s: %s", directory->path, doing, name,
+                           strerror(saved));
 }
 
 /* The lock is an fcntl lock: it goes with the process however that ends, a child made by fork()
@@ -76,10 +79,10 @@ static mantis_status lock_directory(mp_directory *directory, mantis_error *error
     char text[32] = "";
     if (holder <= 0 && pread(directory->lock_fd, text, sizeof text - 1, 0) > 0)
         holder = strtol(text, NULL, 10); /* a holder outside our pid namespace */
-    return mp_fault_set(error, MANTIS_LOCKED, EAGAIN,
-                        "store '%.120s' is in use by process %ld: stop that process or name "
-                        "another directory",
-                        directory->path, holder);
+    return mp_error_set_os(error, MANTIS_LOCKED, EAGAIN,
+                           "store '%.120s' is in use by process %ld: stop that process or name "
+                           "another directory",
+                           directory->path, holder);
 }
 
 static bool has_file(const mp_directory *directory, const char *name) {
@@ -126,7 +129,7 @@ static mantis_status check_marker(mp_directory *directory, mantis_error *error) 
                                 "store '%.120s' is damaged: its file " MARKER " is missing; "
                                 "restore the directory from a copy",
                                 directory->path);
-        return mp_fault_set(
+        return mp_error_set_os(
             error, MANTIS_INVALID, 0,
             "store: directory '%.120s' is not empty and holds no store (no file " MARKER
             "); name an empty or a new directory",
@@ -175,13 +178,13 @@ mantis_status mp_directory_open(mp_directory *directory, const char *path, manti
     mantis_status status = MANTIS_NOMEM;
     opened.path = realpath(path, NULL);
     if (!opened.path) {
-        return mp_fault_set(error, mp_fault_of_errno(errno), errno,
-                            "store: cannot find directory '%.120s': %s", path, strerror(errno));
+        return mp_error_set_os(error, mp_fault_of_errno(errno), errno,
+                               "store: cannot find directory '%.120s': %s", path, strerror(errno));
     }
     opened.data = join_path(opened.path, "data");
     opened.wal = join_path(opened.path, "wal");
     if (!opened.data || !opened.wal) {
-        mp_fault_set(error, status, ENOMEM, "store: out of memory");
+        mp_error_set_os(error, status, ENOMEM, "store: out of memory");
         goto failed;
     }
     opened.fd = open(opened.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -239,8 +239,7 @@ mantis_status mp_engine_read(const mp_engine *engine, const rocksdb_readoptions_
     const char *data = found ? rocksdb_pinnableslice_value(found, &size) : NULL;
     mantis_status status = MANTIS_OK;
     if (found && !mp_record_read(data, size, record)) status = mp_engine_refuse_record(error);
-    else if (!found || mp_engine_is_expired(engine, record))
-        status = mp_error_set(error, MANTIS_NOT_FOUND, "there is no such key");
+    else if (!found || mp_engine_is_expired(engine, record)) status = MANTIS_NOT_FOUND;
     if (status == MANTIS_OK) *pin = found;
     else rocksdb_pinnableslice_destroy(found);
     return status;

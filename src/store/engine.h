@@ -65,7 +65,7 @@ static inline bool mp_engine_is_expired(const mp_engine *engine, const mp_record
 
 /* Read the record of a key, as of now or of the options' snapshot. With OK, *pin holds it: the
  * caller destroys that.
- * Errors  NOT_FOUND (also if it is expired) CORRUPT IO */
+ * Errors  NOT_FOUND (also if it is expired; *error is left as it is) CORRUPT IO */
 mantis_status mp_engine_read(const mp_engine *engine, const rocksdb_readoptions_t *options,
                              const void *key, size_t key_size, rocksdb_pinnableslice_t **pin,
                              mp_record *record, mantis_error *error);

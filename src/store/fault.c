@@ -2,20 +2,7 @@
 #include "store/fault.h"
 
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
-
-mantis_status mp_fault_set(mantis_error *error, mantis_status status, int os_errno,
-                           const char *format, ...) {
-    if (!error) return status;
-    *error = (mantis_error){.status = status, .os_errno = os_errno};
-    va_list args;
-    va_start(args, format);
-    vsnprintf(error->text, sizeof error->text, format, args);
-    va_end(args);
-    return status;
-}
 
 mantis_status mp_fault_of_errno(int os_errno) {
     switch (os_errno) {

@@ -9,6 +9,8 @@
  *   G1  while mp_guard_pause() has succeeded and mp_guard_resume() was not called, nobody is
  *       inside.
  *   G2  whoever is inside may enter again (a read from within a scan): the pause waits anyway.
+ *   G3  an entry is used by one thread at a time. Another than the one that entered may leave, if
+ *       it has been handed the entry: so a submitted commit stays inside until it is answered.
  *
  * Not lock-free: a reader waits while the engine is exchanged, and the pause waits for readers. */
 #ifndef MP_STORE_GUARD_H
@@ -22,7 +24,7 @@
 #include <stdint.h>
 
 typedef struct mp_guard_entry {
-    _Alignas(MP_CACHE_LINE) _Atomic uint32_t depth; /* written by the entry's thread alone */
+    _Alignas(MP_CACHE_LINE) _Atomic uint32_t depth; /* written by whose turn it is (G3) */
     mp_node node;                                   /* under the guard's lock */
 } mp_guard_entry;
 
@@ -38,7 +40,7 @@ void mp_guard_remove(mp_guard *guard, mp_guard_entry *entry);
 /* Entering when the guard is or was paused: waits until it is not. */
 void mp_guard_acquire_slow(mp_guard *guard, mp_guard_entry *entry);
 
-/* Be inside until mp_guard_release(). One thread at a time for each entry. */
+/* Be inside until mp_guard_release() (G3). */
 static inline void mp_guard_acquire(mp_guard *guard, mp_guard_entry *entry) {
     uint32_t depth = mp_load_relaxed(&entry->depth);
     /* seq_cst: pairs with the store to is_paused and the loads in mp_guard_pause() (G1) */

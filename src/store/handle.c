@@ -328,6 +328,7 @@ mantis_status mp_handle_get(mantis_store *handle, const void *key, size_t key_si
     mp_record record;
     status = read_record(handle, key, key_size, &pin, &record, error);
     if (status == MANTIS_OK) status = copy_value(&record, out, error);
+    else if (status == MANTIS_NOT_FOUND) mp_error_set(error, status, "there is no such key");
     rocksdb_pinnableslice_destroy(pin);
     leave(handle);
     return status;
@@ -340,16 +341,12 @@ mantis_status mp_handle_exists(mantis_store *handle, const void *key, size_t key
     if (status != MANTIS_OK) return status;
     rocksdb_pinnableslice_t *pin = NULL;
     mp_record record;
-    mantis_error detail = {0};
-    status = read_record(handle, key, key_size, &pin, &record, &detail);
+    status = read_record(handle, key, key_size, &pin, &record, error);
     rocksdb_pinnableslice_destroy(pin);
     leave(handle);
-    if (status == MANTIS_OK || status == MANTIS_NOT_FOUND) {
-        *out = status == MANTIS_OK;
-        return MANTIS_OK;
-    }
-    if (error) *error = detail;
-    return status;
+    if (status != MANTIS_OK && status != MANTIS_NOT_FOUND) return status;
+    *out = status == MANTIS_OK;
+    return MANTIS_OK;
 }
 
 mantis_status mp_handle_scan(mantis_store *handle, const void *prefix, size_t prefix_size,

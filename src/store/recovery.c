@@ -189,8 +189,9 @@ typedef struct log_line {
 
 static mantis_status fail(const char *doing, uint64_t number, mantis_error *error) {
     int saved = errno;
-    return mp_fault_set(error, mp_fault_of_errno(saved), saved, "store: cannot %s log %06llu: %s",
-                        doing, (unsigned long long)number, strerror(saved));
+    return mp_error_set_os(error, mp_fault_of_errno(saved), saved,
+                           "store: cannot %s log %06llu: %s", doing, (unsigned long long)number,
+                           strerror(saved));
 }
 
 static mantis_status set_aside(const log_line *line, uint64_t number, mantis_error *error) {
@@ -266,10 +267,10 @@ mantis_status mp_recovery_run(const mp_directory *directory, mantis_error *error
     if (!read_manifest(directory, &standing)) return MANTIS_OK;
     DIR *list = opendir(directory->wal);
     if (!list)
-        return mp_fault_set(error, MANTIS_CORRUPT, errno,
-                            "store: cannot read directory '%.150s': %s; restore the directory "
-                            "from a copy",
-                            directory->wal, strerror(errno));
+        return mp_error_set_os(error, MANTIS_CORRUPT, errno,
+                               "store: cannot read directory '%.150s': %s; restore the directory "
+                               "from a copy",
+                               directory->wal, strerror(errno));
     uint64_t numbers[LOGS_MAX];
     uint32_t count = list_logs(list, standing.log, numbers);
     log_line line = {.fd = dirfd(list), .next = standing.sequence + 1};

@@ -95,9 +95,9 @@ void mp_store_fence(mp_store *store, mantis_status status, const mantis_error *e
     if (mp_load_relaxed(&store->fence) == MANTIS_OK) {
         static const char prefix[] = "store: ";
         bool has_prefix = strncmp(error->text, prefix, sizeof prefix - 1) == 0;
-        mp_fault_set(&store->fence_error, status, error->os_errno,
-                     "store: no writes for now, reads go on: %.210s",
-                     error->text + (has_prefix ? sizeof prefix - 1 : 0));
+        mp_error_set_os(&store->fence_error, status, error->os_errno,
+                        "store: no writes for now, reads go on: %.210s",
+                        error->text + (has_prefix ? sizeof prefix - 1 : 0));
         /* release: pairs with the acquire in mp_store_check_fence() */
         mp_store_release(&store->fence, (uint32_t)status);
     }
@@ -249,6 +249,7 @@ mantis_status mp_store_open(mp_store **out, const char *path, mantis_error *erro
 /* Nobody else uses it any more. What is unsaved goes to disk; the next open continues with the
  * version after the last. */
 static void close_last(mp_store *store) {
+    mp_assert(mp_list_is_empty(&store->txns)); /* their connections are closed */
     mp_syncer_stop(&store->syncer);
     mp_committer_finish(&store->committer);
     uint64_t next = mp_load_relaxed(&store->version_next);

@@ -138,8 +138,8 @@ mantis_status mp_txn_read(mp_txn *txn, const void *key, size_t key_size,
         return read_snapshot(txn, key, key_size, is_unchecked, pin, record, error);
     }
     *record = mp_txn_record(known);
-    if (record->value && !mp_engine_is_expired(&txn->store->engine, record)) return MANTIS_OK;
-    return mp_error_set(error, MANTIS_NOT_FOUND, "there is no such key");
+    bool is_there = record->value && !mp_engine_is_expired(&txn->store->engine, record);
+    return is_there ? MANTIS_OK : MANTIS_NOT_FOUND;
 }
 
 void mp_txn_begin_scan(mp_txn *txn) { txn->scans++; }

@@ -61,8 +61,8 @@ void mp_txn_doom_all(struct mp_store *store);
  * Errors  CONFLICT: the engine was exchanged. NOMEM: a write did not fit into the memory there is */
 mantis_status mp_txn_check(const mp_txn *txn, mantis_error *error);
 
-/* Read a key: what the transaction will write, or what the snapshot has. *pin may hold the record,
- * as in mp_engine_read(); the version of a write to come is 0.
+/* Read a key: what the transaction will write, or what the snapshot has. As mp_engine_read(), but
+ * *pin is left as it is for a write to come, whose version is 0.
  * Errors  NOT_FOUND TOO_BIG NOMEM CORRUPT IO, and those of mp_txn_check() */
 mantis_status mp_txn_read(mp_txn *txn, const void *key, size_t key_size,
                           rocksdb_pinnableslice_t **pin, mp_record *record, mantis_error *error);

@@ -1,6 +1,7 @@
 /* Finding and syncing log files. */
 #include "store/wal.h"
 
+#include "base/error.h"
 #include "store/fault.h"
 
 #include <errno.h>
@@ -15,8 +16,9 @@ mantis_status mp_wal_open(mp_wal *wal, const char *path, mantis_error *error) {
     *wal = (mp_wal){.path = path};
     wal->locked.list = opendir(path);
     if (wal->locked.list) return MANTIS_OK;
-    return mp_fault_set(error, errno == ENOENT ? MANTIS_CORRUPT : mp_fault_of_errno(errno), errno,
-                        "store: cannot read directory '%.150s': %s", path, strerror(errno));
+    return mp_error_set_os(error, errno == ENOENT ? MANTIS_CORRUPT : mp_fault_of_errno(errno),
+                           errno, "store: cannot read directory '%.150s': %s", path,
+                           strerror(errno));
 }
 
 /* The number in a name like 000012.log, or 0: RocksDB's numbers begin with 1. */
@@ -60,9 +62,9 @@ static void carry_over(mp_wal *wal, mp_wal_file *files, uint32_t count) {
 
 static mantis_status fail(const mp_wal *wal, uint64_t number, mantis_error *error) {
     int saved = errno;
-    return mp_fault_set(error, mp_fault_of_errno(saved), saved,
-                        "store: cannot sync '%.150s/%06llu.log': %s", wal->path,
-                        (unsigned long long)number, strerror(saved));
+    return mp_error_set_os(error, mp_fault_of_errno(saved), saved,
+                           "store: cannot sync '%.150s/%06llu.log': %s", wal->path,
+                           (unsigned long long)number, strerror(saved));
 }
 
 /* Sync one file. Answers -1 with errno if that failed, 1 if it is new to us, otherwise 0. */
@@ -84,8 +86,8 @@ static mantis_status sync_locked(mp_wal *wal, mantis_error *error) {
     mp_wal_file files[MP_WAL_FILES_MAX];
     uint32_t count = 0, kept = 0;
     if (list_files(wal, files, &count) != MANTIS_OK)
-        return mp_fault_set(error, MANTIS_IO, errno, "store: cannot list '%.150s': %s", wal->path,
-                            errno ? strerror(errno) : "too many log files");
+        return mp_error_set_os(error, MANTIS_IO, errno, "store: cannot list '%.150s': %s",
+                               wal->path, errno ? strerror(errno) : "too many log files");
     carry_over(wal, files, count);
     bool has_new = false;
     mantis_status status = MANTIS_OK;
