@@ -14,6 +14,8 @@
 typedef struct place {
     mp_redis_dsn dsn;     /* set at start, then const */
     mp_redis_works works; /* any thread, under its lock */
+    mp_lock lock;
+    mp_redis_wire *wires; /* all that are open; under lock */
 } place;
 
 static mantis_status start(void **out, const char *dsn, void *config_place, mantis_error *error) {
@@ -57,6 +59,25 @@ static mp_redis_wire *open_wire(place *made, mp_redis_work *work, int64_t deadli
     return NULL;
 }
 
+static void add_wire(place *made, mp_redis_wire *wire) {
+    mp_lock_acquire(&made->lock);
+    wire->next = made->wires;
+    made->wires = wire;
+    mp_lock_release(&made->lock);
+}
+
+/* The connection behind a context, out of the list: the context itself may not know it any more,
+ * see mp_redis_wire_of(). */
+static mp_redis_wire *remove_wire(place *made, const redisContext *context) {
+    mp_lock_acquire(&made->lock);
+    mp_redis_wire **at = &made->wires;
+    while ((*at)->context != context) at = &(*at)->next;
+    mp_redis_wire *wire = *at;
+    *at = wire->next;
+    mp_lock_release(&made->lock);
+    return wire;
+}
+
 static void open_connection(void *opened, mantis_op *op) {
     place *made = opened;
     mp_redis_work work;
@@ -64,12 +85,13 @@ static void open_connection(void *opened, mantis_op *op) {
     mp_redis_work_begin(&work, &made->works, op, -1);
     mp_redis_wire *wire = open_wire(made, &work, mantis_op_deadline(op), &error);
     bool was_interrupted = mp_redis_work_end(&work);
-    if (wire && was_interrupted) { /* just too late, and the socket is shut down */
-        mp_redis_wire_close(wire);
-        wire = NULL;
+    if (wire && !was_interrupted) {
+        add_wire(made, wire);
+        (void)mantis_op_done(op, wire->context);
+        return;
     }
-    if (wire) (void)mantis_op_done(op, wire->context);
-    else complete_failed(made, op, was_interrupted, &error);
+    if (wire) mp_redis_wire_close(wire); /* it opened, and then its socket was shut down */
+    complete_failed(made, op, was_interrupted, &error);
 }
 
 static void greet(place *made, redisContext *context, mp_redis_greeting greeting, mantis_op *op) {
@@ -95,8 +117,7 @@ static void reset(void *opened, void *native, mantis_op *op) {
 }
 
 static void close_connection(void *opened, void *native, mantis_op *op) {
-    (void)opened;
-    mp_redis_wire_close(mp_redis_wire_of(native));
+    mp_redis_wire_close(remove_wire(opened, native));
     (void)mantis_op_done(op, NULL);
 }
 

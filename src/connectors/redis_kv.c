@@ -117,8 +117,10 @@ static mantis_status kv_get(void *native, const void *key, size_t key_size, mant
                             mantis_error *error) {
     mp_redis_wire *wire = mp_redis_wire_of(native);
     mp_redis_record record = {0};
+    mantis_status status = mp_redis_wire_check(wire, error);
+    if (status != MANTIS_OK) return status;
     mp_redis_record_ask(wire, key, key_size);
-    mantis_status status = mp_redis_wire_send(wire, MP_NEVER_NS, error);
+    status = mp_redis_wire_send(wire, MP_NEVER_NS, error);
     if (status == MANTIS_OK) status = mp_redis_record_read(wire, &record, error);
     if (status != MANTIS_OK) return status;
     if (!record.reply) return mp_error_set(error, MANTIS_NOT_FOUND, "there is no such key");
@@ -135,8 +137,10 @@ static mantis_status kv_exists(void *native, const void *key, size_t key_size, b
     mp_redis_wire *wire = mp_redis_wire_of(native);
     redisReply *reply = NULL;
     mp_redis_word words[] = {MP_REDIS_WORD("EXISTS"), {key, key_size}};
+    mantis_status status = mp_redis_wire_check(wire, error);
+    if (status != MANTIS_OK) return status;
     mp_redis_wire_add(wire, words, 2);
-    mantis_status status = mp_redis_wire_send(wire, MP_NEVER_NS, error);
+    status = mp_redis_wire_send(wire, MP_NEVER_NS, error);
     if (status == MANTIS_OK) status = mp_redis_wire_read(wire, MP_NEVER_NS, &reply, error);
     if (status != MANTIS_OK) return status;
     if (reply->type == REDIS_REPLY_INTEGER) *out = reply->integer > 0;
@@ -154,7 +158,8 @@ static mantis_status kv_scan(void *native, const void *prefix, size_t prefix_siz
                           .limit = limit,
                           .on_entry = on_entry,
                           .arg = arg};
-    return mp_redis_scan_run(&scan, cursor, error);
+    mantis_status status = mp_redis_wire_check(scan.wire, error);
+    return status == MANTIS_OK ? mp_redis_scan_run(&scan, cursor, error) : status;
 }
 
 /* No versions, so no compare-and-set; no snapshots, so no transactions. */

@@ -37,6 +37,10 @@ void mp_redis_wire_close(mp_redis_wire *wire) {
 /* ---- failing ---- */
 
 mantis_status mp_redis_wire_check(const mp_redis_wire *wire, mantis_error *error) {
+    if (!wire)
+        return mp_error_set(error, MANTIS_IO,
+                            "the connection was reconnected by its borrower: release it, and "
+                            "borrow another one");
     if (!wire->context->err) return MANTIS_OK;
     return mp_error_set(error, MANTIS_IO, "%s: the connection has failed: %.128s", wire->dsn->label,
                         wire->context->errstr);
@@ -59,7 +63,8 @@ static bool has_unread(const redisContext *context) {
 
 bool mp_redis_wire_is_broken(const redisContext *context) {
     char byte;
-    if (context->err || has_unsent(context) || has_unread(context)) return true;
+    if (context->err || !mp_redis_wire_of(context) || has_unsent(context) || has_unread(context))
+        return true;
     if (recv(context->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0) return true; /* its end too */
     return errno != EAGAIN && errno != EINTR;
 }
@@ -269,7 +274,7 @@ static const char *judge(const char *step, const redisReply *reply) {
         if (!is_list) return "no role";
         return strcmp(reply->element[0]->str, "master") == 0
                    ? NULL
-                   : "it is a replica, and the DSN asks for role=primary";
+                   : "it is no primary, as role=primary in the DSN asks for";
     }
     const char *wanted = strcmp(step, "RESET") == 0  ? "RESET"
                          : strcmp(step, "PING") == 0 ? "PONG"
@@ -304,10 +309,12 @@ static mantis_status read_step(mp_redis_wire *wire, const char *step, int64_t de
 mantis_status mp_redis_wire_greet(mp_redis_wire *wire, mp_redis_greeting greeting,
                                   int64_t deadline_ns, mantis_error *error) {
     steps all = {0};
+    mantis_status status = mp_redis_wire_check(wire, error);
+    if (status != MANTIS_OK) return status;
     if (greeting == MP_REDIS_RESET && has_unsent(wire->context))
         return mp_error_set(error, MANTIS_IO, "the borrower left commands that were not sent");
     add_steps(wire, greeting, &all);
-    mantis_status status = mp_redis_wire_send(wire, deadline_ns, error);
+    status = mp_redis_wire_send(wire, deadline_ns, error);
     for (size_t i = 0; i < all.count && status == MANTIS_OK; i++)
         status = read_step(wire, all.names[i], deadline_ns, error);
     return status;

@@ -21,6 +21,7 @@ typedef struct mp_redis_wire {
     char *request;
     size_t request_size, request_room;
     bool is_out_of_memory;
+    struct mp_redis_wire *next; /* for who opened it */
 } mp_redis_wire;
 
 /* One word of a command. */
@@ -39,15 +40,16 @@ mp_redis_wire *mp_redis_wire_open(int fd, const mp_redis_dsn *dsn);
 /* Close it without a goodbye. Never blocks. */
 void mp_redis_wire_close(mp_redis_wire *wire);
 
-/* The connection behind a context. */
-static inline mp_redis_wire *mp_redis_wire_of(redisContext *context) {
-    return (mp_redis_wire *)context->reader->privdata;
+/* The connection behind a context. NULL: its borrower has called redisReconnect(), and it is of no
+ * use any more. */
+static inline mp_redis_wire *mp_redis_wire_of(const redisContext *context) {
+    return context->reader ? (mp_redis_wire *)context->reader->privdata : NULL;
 }
 
 /* Has it failed, has the server closed it, or is it out of step? One system call. */
 bool mp_redis_wire_is_broken(const redisContext *context);
 
-/* Has it failed before?
+/* Can it be used, as far as is known? wire may be NULL.
  * Errors  IO */
 mantis_status mp_redis_wire_check(const mp_redis_wire *wire, mantis_error *error);
 

@@ -200,7 +200,7 @@ TEST(a_demoted_primary_is_noticed_and_its_successor_taken) {
     uint64_t failed = stats_of(pool).open_failed;
     server_tell(&second, "REPLICAOF NO ONE");
     server_tell(&first, "REPLICAOF 127.0.0.1 %d", second.port);
-    expect_cause(&all, failed, "is a replica", 1500); /* nobody has moved the address yet */
+    expect_cause(&all, failed, "it is no primary", 1500); /* nobody has moved the address yet */
     while (stats_of(pool).idle + stats_of(pool).busy > 0) sleep_ms(5); /* none is kept */
     long long tried = server_info(&first, "total_connections_received") - before;
     check(tried <= (long long)attempts_in(now_ms() - demoted_ms));
@@ -228,7 +228,7 @@ TEST(a_demoted_primary_that_is_idle_is_noticed_by_its_check) {
         check(now_ms() < until_ms);
     mantis_conn conn = {0};
     check_equal(mantis_pool_acquire(pool, mantis_deadline_ms(100), &conn, &error), MANTIS_TIMEOUT);
-    check_contains(error.text, "it is a replica, and the DSN asks for role=primary");
+    check_contains(error.text, "it is no primary, as role=primary in the DSN asks for");
     server_tell(&redis, "REPLICAOF NO ONE");
     conn = borrow(pool);
     check_equal(mantis_conn_release(&conn), MANTIS_OK);

@@ -233,6 +233,29 @@ TEST(replies_that_nobody_read_cost_the_connection_when_it_is_released_clean) {
     server_finish(&redis);
 }
 
+/* hiredis then makes another reader, and with that the context is not ours any more. */
+TEST(a_context_that_its_borrower_reconnects_is_closed) {
+    server_start(&redis, NULL);
+    mantis_pool_config config = redis_config(redis.dsn, 1, 1);
+    mantis_pool *pool = open_pool(&config);
+    for (int dirty = 0; dirty < 2; dirty++) {
+        mantis_conn conn = borrow(pool);
+        mantis_value value = {0};
+        bool is_there = false;
+        (void)redisReconnect(native_of(conn));
+        check_equal(mantis_conn_set(conn, "key", 3, "v", 1, &error), MANTIS_IO);
+        check_contains(error.text, "reconnected");
+        check_equal(mantis_conn_get(conn, "key", 3, &value, &error), MANTIS_IO);
+        check_equal(mantis_conn_exists(conn, "key", 3, &is_there, &error), MANTIS_IO);
+        mantis_conn_release_as(&conn, dirty ? MANTIS_RELEASE_DIRTY : MANTIS_RELEASE_CLEAN);
+        conn = borrow(pool);
+        check_ok(mantis_conn_set(conn, "key", 3, "v", 1, &error), error);
+        mantis_conn_release(&conn);
+    }
+    close_pool(&pool);
+    server_finish(&redis);
+}
+
 TEST(a_server_without_reset_costs_the_connection_and_no_more) {
     server_start(&redis, "--rename-command", "RESET", "NO_SUCH", NULL);
     mantis_pool_config config = redis_config(redis.dsn, 1, 1);
