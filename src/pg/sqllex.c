@@ -5,24 +5,18 @@
 
 /* ---- characters ---- */
 
-static bool is_newline(char c) { return c == '\n' || c == '\r'; }
+enum { BLANK = 1, NEWLINE = 2, DIGIT = 4, LETTER = 8, DOLLAR = 16 };
 
-static bool is_blank(char c) {
-    return c == ' ' || c == '\t' || c == '\f' || c == '\v' || is_newline(c);
-}
+static const uint8_t kinds[256] = {
+    [' '] = BLANK,         ['\t'] = BLANK,           ['\f'] = BLANK,
+    ['\v'] = BLANK,        ['\n'] = BLANK | NEWLINE, ['\r'] = BLANK | NEWLINE,
+    ['0' ... '9'] = DIGIT, ['a' ... 'z'] = LETTER,   ['A' ... 'Z'] = LETTER,
+    ['_'] = LETTER,        ['$'] = DOLLAR,           [128 ... 255] = LETTER};
 
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+/* Is it of one of these kinds? */
+static bool is(char c, uint32_t of) { return kinds[(uint8_t)c] & of; }
 
 static char to_lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c; }
-
-static bool is_word_begin(char c) {
-    char lower = to_lower(c);
-    return (lower >= 'a' && lower <= 'z') || c == '_' || (c & 0x80);
-}
-
-static bool is_tag_part(char c) { return is_word_begin(c) || is_digit(c); }
-
-static bool is_word_part(char c) { return is_tag_part(c) || c == '$'; }
 
 /* ---- places: each function goes from one to the next, or to NULL if the text ends before ---- */
 
@@ -31,7 +25,7 @@ static bool begins(const char *at, const char *end, char first, char second) {
 }
 
 static const char *skip_line(const char *at, const char *end) {
-    while (at < end && !is_newline(*at)) at++;
+    while (at < end && !is(*at, NEWLINE)) at++;
     return at;
 }
 
@@ -50,7 +44,7 @@ static const char *skip_comment(const char *at, const char *end) {
 
 static const char *skip_blanks(const char *at, const char *end) {
     while (at && at < end) {
-        if (is_blank(*at)) at++;
+        if (is(*at, BLANK)) at++;
         else if (begins(at, end, '-', '-')) at = skip_line(at, end);
         else if (begins(at, end, '/', '*')) at = skip_comment(at, end);
         else break;
@@ -74,7 +68,7 @@ static const char *skip_quoted(const char *at, const char *end, char quote, bool
 static const char *find_continuation(const char *at, const char *end) {
     bool has_newline = false;
     while (at < end) {
-        if (is_blank(*at)) has_newline |= is_newline(*at++);
+        if (is(*at, BLANK)) has_newline |= is(*at++, NEWLINE);
         else if (begins(at, end, '-', '-')) at = skip_line(at, end);
         else break;
     }
@@ -95,8 +89,8 @@ static const char *skip_string(const char *at, const char *end, bool has_doubled
 /* Behind "$tag$", or NULL if there is none here. */
 static const char *skip_tag(const char *at, const char *end) {
     const char *tag = ++at;
-    while (at < end && is_tag_part(*at)) at++;
-    bool is_tag = at < end && *at == '$' && !is_digit(*tag);
+    while (at < end && is(*at, LETTER | DIGIT)) at++;
+    bool is_tag = at < end && *at == '$' && !is(*tag, DIGIT);
     return is_tag ? at + 1 : NULL;
 }
 
@@ -139,14 +133,14 @@ static mp_sqllex_token read_word(const char *at, const char *end) {
         return name;
     }
     behind = at;
-    while (behind < end && is_word_part(*behind)) behind++;
+    while (behind < end && is(*behind, LETTER | DIGIT | DOLLAR)) behind++;
     return token_of(MP_SQLLEX_WORD, at, behind);
 }
 
 static mp_sqllex_token read_dollar(const char *at, const char *end) {
     const char *behind = at + 1;
-    if (behind < end && is_digit(*behind)) {
-        while (behind < end && is_digit(*behind)) behind++;
+    if (behind < end && is(*behind, DIGIT)) {
+        while (behind < end && is(*behind, DIGIT)) behind++;
         return token_of(MP_SQLLEX_PARAM, at, behind);
     }
     behind = skip_tag(at, end);
@@ -156,14 +150,14 @@ static mp_sqllex_token read_dollar(const char *at, const char *end) {
 
 static mp_sqllex_token read_token(const mp_sqllex *lex, const char *at, const char *end) {
     const char *behind = at;
-    if (is_word_begin(*at)) return read_word(at, end);
+    if (is(*at, LETTER)) return read_word(at, end);
     if (*at == '\'')
         return token_of(MP_SQLLEX_STRING, at,
                         skip_string(at + 1, end, true, !lex->standard_strings));
     if (*at == '"') return token_of(MP_SQLLEX_NAME, at, skip_quoted(at + 1, end, '"', true, false));
     if (*at == '$') return read_dollar(at, end);
-    if (!is_digit(*at)) return token_of(MP_SQLLEX_SIGN, at, at + 1);
-    while (behind < end && (is_digit(*behind) || *behind == '.')) behind++;
+    if (!is(*at, DIGIT)) return token_of(MP_SQLLEX_SIGN, at, at + 1);
+    while (behind < end && (is(*behind, DIGIT) || *behind == '.')) behind++;
     return token_of(MP_SQLLEX_NUMBER, at, behind);
 }
 
@@ -179,11 +173,9 @@ mp_sqllex_token mp_sqllex_next(mp_sqllex *lex) {
     return token;
 }
 
-bool mp_sqllex_is(const mp_sqllex_token *token, const char *keyword) {
-    size_t size = strlen(keyword);
-    if (token->kind != MP_SQLLEX_WORD || token->text.size != size) return false;
-    for (size_t i = 0; i < size; i++)
-        if (to_lower(token->text.data[i]) != keyword[i]) return false;
+bool mp_sqllex_is_folded(const char *word, const char *keyword) {
+    for (; *keyword; word++, keyword++)
+        if (to_lower(*word) != *keyword) return false;
     return true;
 }
 

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 typedef enum mp_sqllex_kind {
     MP_SQLLEX_END,    /* of the text */
@@ -37,8 +38,14 @@ typedef struct mp_sqllex {
 /* The next token. After END or CUT there are no others. */
 mp_sqllex_token mp_sqllex_next(mp_sqllex *lex);
 
+/* Is the word, of the keyword's size, the keyword? */
+bool mp_sqllex_is_folded(const char *word, const char *keyword);
+
 /* Is it this keyword, which is given in lower case? */
-bool mp_sqllex_is(const mp_sqllex_token *token, const char *keyword);
+static inline bool mp_sqllex_is(const mp_sqllex_token *token, const char *keyword) {
+    return token->kind == MP_SQLLEX_WORD && token->text.size == strlen(keyword) &&
+           mp_sqllex_is_folded(token->text.data, keyword);
+}
 
 /* Is it this character? */
 static inline bool mp_sqllex_is_sign(const mp_sqllex_token *token, char sign) {

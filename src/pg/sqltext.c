@@ -10,7 +10,8 @@ typedef struct reader {
     mp_sqllex_token before, before_that; /* the last two tokens */
     uint32_t parens;                     /* open ones */
     uint32_t blocks; /* BEGIN ATOMIC and CASE in the body of a function, which END closes */
-    bool is_query;   /* a cursor's query has begun */
+    bool is_create, is_declare; /* by its first word */
+    bool is_query;              /* a cursor's query has begun */
 } reader;
 
 /* Is a token of the head, by its index, this keyword? Beyond the head's end none is. */
@@ -64,7 +65,7 @@ static uint32_t what_token_does(reader *reading, const mp_sqllex_token *token) {
         if (sign == '(' && takes_advisory_lock(before)) return MP_SQLTEXT_ADVISORY;
         return sign == '.' && is_named(before, "pg_temp") ? MP_SQLTEXT_TEMPORARY : 0;
     }
-    if (is(reading, 0, "declare")) {
+    if (reading->is_declare) {
         if (mp_sqllex_is(token, "for")) reading->is_query = true;
         if (!reading->is_query && mp_sqllex_is(token, "hold") && mp_sqllex_is(before, "with"))
             return MP_SQLTEXT_HOLD;
@@ -74,10 +75,10 @@ static uint32_t what_token_does(reader *reading, const mp_sqllex_token *token) {
 
 /* ---- where a statement ends ---- */
 
+/* Of a CREATE: is it of a function or procedure? */
 static bool is_routine(const reader *reading) {
     uint32_t index = is(reading, 1, "or") && is(reading, 2, "replace") ? 3 : 1;
-    return is(reading, 0, "create") &&
-           (is(reading, index, "function") || is(reading, index, "procedure"));
+    return is(reading, index, "function") || is(reading, index, "procedure");
 }
 
 /* Keep count of what must be closed before a semicolon ends the statement. */
@@ -85,7 +86,7 @@ static void nest(reader *reading, const mp_sqllex_token *token) {
     const mp_sqllex_token *before = &reading->before;
     if (mp_sqllex_is_sign(token, '(')) reading->parens++;
     else if (mp_sqllex_is_sign(token, ')') && reading->parens) reading->parens--;
-    if (token->kind != MP_SQLLEX_WORD || !is_routine(reading)) return;
+    if (!reading->is_create || token->kind != MP_SQLLEX_WORD || !is_routine(reading)) return;
     bool is_label = mp_sqllex_is(before, "as") || mp_sqllex_is_sign(before, '.');
     if (is_label) return;
     bool is_atomic = mp_sqllex_is(token, "atomic") && mp_sqllex_is(before, "begin");
@@ -94,6 +95,10 @@ static void nest(reader *reading, const mp_sqllex_token *token) {
 }
 
 static void note(reader *reading, const mp_sqllex_token *token) {
+    if (reading->count == 0) {
+        reading->is_create = mp_sqllex_is(token, "create");
+        reading->is_declare = mp_sqllex_is(token, "declare");
+    }
     if (reading->count < HEAD_MAX) reading->head[reading->count++] = *token;
     reading->before_that = reading->before;
     reading->before = *token;
@@ -236,33 +241,39 @@ static void read_create(const reader *reading, mp_sqltext_statement *out) {
         out->does |= MP_SQLTEXT_TEMPORARY;
 }
 
+#define ROW(keyword, kind, read)                                                                   \
+    { keyword, sizeof keyword - 1, kind, read }
+
 static const struct {
     const char *keyword;
+    size_t size;
     mp_sqltext_kind kind;
     void (*read)(const reader *reading, mp_sqltext_statement *out); /* NULL: nothing more */
-} rows[] = {{"abort", MP_SQLTEXT_ROLLBACK, read_ending},
-            {"begin", MP_SQLTEXT_BEGIN, NULL},
-            {"commit", MP_SQLTEXT_COMMIT, read_ending},
-            {"copy", MP_SQLTEXT_COPY, NULL},
-            {"create", MP_SQLTEXT_OTHER, read_create},
-            {"deallocate", MP_SQLTEXT_DEALLOCATE, read_deallocate},
-            {"declare", MP_SQLTEXT_DECLARE, read_named},
-            {"discard", MP_SQLTEXT_DISCARD, read_discard},
-            {"end", MP_SQLTEXT_COMMIT, read_ending},
-            {"execute", MP_SQLTEXT_EXECUTE, read_named},
-            {"listen", MP_SQLTEXT_LISTEN, read_named},
-            {"lock", MP_SQLTEXT_LOCK, NULL},
-            {"notify", MP_SQLTEXT_NOTIFY, read_named},
-            {"prepare", MP_SQLTEXT_PREPARE, read_prepare},
-            {"reset", MP_SQLTEXT_RESET, read_reset},
-            {"rollback", MP_SQLTEXT_ROLLBACK, read_ending},
-            {"set", MP_SQLTEXT_SET, read_set},
-            {"start", MP_SQLTEXT_BEGIN, read_start},
-            {"unlisten", MP_SQLTEXT_UNLISTEN, read_unlisten}};
+} rows[] = {ROW("abort", MP_SQLTEXT_ROLLBACK, read_ending),
+            ROW("begin", MP_SQLTEXT_BEGIN, NULL),
+            ROW("commit", MP_SQLTEXT_COMMIT, read_ending),
+            ROW("copy", MP_SQLTEXT_COPY, NULL),
+            ROW("create", MP_SQLTEXT_OTHER, read_create),
+            ROW("deallocate", MP_SQLTEXT_DEALLOCATE, read_deallocate),
+            ROW("declare", MP_SQLTEXT_DECLARE, read_named),
+            ROW("discard", MP_SQLTEXT_DISCARD, read_discard),
+            ROW("end", MP_SQLTEXT_COMMIT, read_ending),
+            ROW("execute", MP_SQLTEXT_EXECUTE, read_named),
+            ROW("listen", MP_SQLTEXT_LISTEN, read_named),
+            ROW("lock", MP_SQLTEXT_LOCK, NULL),
+            ROW("notify", MP_SQLTEXT_NOTIFY, read_named),
+            ROW("prepare", MP_SQLTEXT_PREPARE, read_prepare),
+            ROW("reset", MP_SQLTEXT_RESET, read_reset),
+            ROW("rollback", MP_SQLTEXT_ROLLBACK, read_ending),
+            ROW("set", MP_SQLTEXT_SET, read_set),
+            ROW("start", MP_SQLTEXT_BEGIN, read_start),
+            ROW("unlisten", MP_SQLTEXT_UNLISTEN, read_unlisten)};
 
 static void classify(const reader *reading, mp_sqltext_statement *out) {
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        if (!is(reading, 0, rows[i].keyword)) continue;
+    const mp_sqllex_token *first = &reading->head[0];
+    for (size_t i = 0; first->kind == MP_SQLLEX_WORD && i < sizeof rows / sizeof rows[0]; i++) {
+        if (first->text.size != rows[i].size) continue;
+        if (!mp_sqllex_is_folded(first->text.data, rows[i].keyword)) continue;
         out->kind = rows[i].kind;
         if (rows[i].read) rows[i].read(reading, out);
         return;
