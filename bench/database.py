@@ -14,7 +14,7 @@ sys.path.insert(0, str(peers.ROOT / "tests" / "lib"))
 import cases  # noqa: E402
 import postgres  # noqa: E402
 
-CONNECTIONS_MAX = 400
+CONNECTIONS_MAX = 100 * (os.cpu_count() or 1) + 200
 SECONDS_MAX = 120
 READY_SECONDS = 20
 TICKS = os.sysconf("SC_CLK_TCK")
