@@ -14,6 +14,7 @@ from installed import Skip, Tree, install, needed, run, run_cases
 HERE = pathlib.Path(__file__).resolve().parent
 COMMAND = re.compile(r"^ \*\s+(cc .*?) && ", re.MULTILINE)
 NEED_A_SERVER = {"mantispool-pq", "mantispool-redis"}
+PROJECT = "cmake_minimum_required(VERSION 3.13)\nproject(examples C)"
 VALGRIND = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
             "--show-leak-kinds=definite,possible", "--errors-for-leak-kinds=definite,possible",
             f"--suppressions={HERE / 'valgrind.supp'}"]
@@ -118,19 +119,18 @@ def a_program_can_be_static_altogether(ground):
 
 
 def configure(ground, place, text):
-    """Configure a CMake project of this text; its folder is the place."""
+    """Configure a CMake project; its folder is the place."""
     if not shutil.which("cmake"):
         raise Skip("cmake is not installed")
-    place.mkdir()
-    (place / "CMakeLists.txt").write_text(
-        "cmake_minimum_required(VERSION 3.13)\nproject(examples C)\n" + text)
+    place.mkdir(exist_ok=True)
+    (place / "CMakeLists.txt").write_text(text)
     prefix = ground.shared.include.parent
     return run("cmake", "-S", place, "-B", place / "build", f"-DCMAKE_PREFIX_PATH={prefix}",
                "-DCMAKE_BUILD_TYPE=RelWithDebInfo", env=ground.shared.environment)
 
 
 def with_cmake_they_build_and_run(ground):
-    lines = ["find_package(mantispool 0.1 REQUIRED)", "find_package(PkgConfig REQUIRED)",
+    lines = [PROJECT, "find_package(mantispool 0.1 REQUIRED)", "find_package(PkgConfig REQUIRED)",
              "find_package(Threads REQUIRED)"]
     for example in ground.examples:
         targets = ["Threads::Threads"]
@@ -149,10 +149,20 @@ def with_cmake_they_build_and_run(ground):
     run_examples(ground, programs, ground.shared)
 
 
+def the_project_in_the_document_builds(ground):
+    document = (HERE.parents[1] / "docs/installing.md").read_text()
+    place = ground.scratch / "document"
+    place.mkdir()
+    shutil.copy(HERE.parents[1] / "examples/minimal.c", place / "shop.c")
+    configure(ground, place, re.search(r"```cmake\n(.*?)```", document, re.DOTALL).group(1))
+    run("cmake", "--build", place / "build")
+    assert run(place / "build/shop", "mantis::memory:") == "key = value\n"
+
+
 def refusal(ground, name, text):
     """What CMake says to a project that it must refuse."""
     try:
-        configure(ground, ground.scratch / name, text)
+        configure(ground, ground.scratch / name, f"{PROJECT}\n{text}\n")
     except AssertionError as refused:
         return " ".join(str(refused).split())
     raise AssertionError(f"CMake takes {text}")
@@ -169,6 +179,7 @@ def cmake_hears_what_is_missing(ground):
 
 CASES = [the_command_in_each_head_works, with_static_it_links_the_archives,
          a_program_can_be_static_altogether, with_cmake_they_build_and_run,
+         the_project_in_the_document_builds,
          cmake_hears_what_is_missing]
 
 

@@ -4,6 +4,7 @@ Usage: subproject.py BUILD SOURCE"""
 
 import os
 import pathlib
+import re
 import sys
 import tempfile
 
@@ -14,13 +15,8 @@ PROJECT = """project('shop', 'c')
 executable('shop', 'shop.c', dependencies: dependency('mantispool'))
 executable('shop-store', 'shop-store.c', dependencies: dependency('mantispool-store'))
 """
-WRAP = """[wrap-file]
-directory = mantispool
-
-[provide]
-mantispool = mantispool_dep
-mantispool-store = mantispool_store_dep
-"""
+# what docs/installing.md says to put beside the subproject
+WRAP = re.compile(r"mantispool\.wrap`:\n\n```ini\n(.*?)```", re.DOTALL)
 
 
 class Ground:
@@ -52,7 +48,8 @@ def a_subproject_is_built_with_its_parent(ground):
     place = ground.project("parent")
     (place / "subprojects").mkdir()
     (place / "subprojects/mantispool").symlink_to(ground.source)
-    (place / "subprojects/mantispool.wrap").write_text(WRAP)
+    document = (ground.source / "docs/installing.md").read_text()
+    (place / "subprojects/mantispool.wrap").write_text(WRAP.search(document).group(1))
     environment = {name: value for name, value in os.environ.items()
                    if name not in ("PKG_CONFIG_PATH", "LD_LIBRARY_PATH")}
     set_up(place, environment, "--force-fallback-for=mantispool,mantispool-store")
