@@ -154,4 +154,50 @@ TEST(connections_that_are_idle_between_bursts_are_opened_anew_until_the_idle_tim
     pool_close(&pool);
 }
 
+/* ---- something on the way ends quiet connections ---- */
+
+/* Borrow, discard what is broken, and borrow again; then be quiet for ten minutes, while a firewall
+ * forgets the connection. Six times; returns how often a borrower found out by itself. */
+static uint64_t use_after_quiet_times(mantis_mailbox *mailbox) {
+    uint64_t found_out = 0;
+    for (int i = 0; i < 6; i++) {
+        handle *native = NULL;
+        while (!native) {
+            mantis_waiter waiter;
+            ask(pool, mailbox, &waiter, MANTIS_DEADLINE_NONE);
+            run_for(pool, SECOND);
+            check(drain_one(mailbox) == &waiter);
+            native = handle_of(waiter.conn);
+            bool is_broken = native->is_broken;
+            mantis_conn_release_as(&waiter.conn,
+                                   is_broken ? MANTIS_RELEASE_BROKEN : MANTIS_RELEASE_CLEAN);
+            if (is_broken) native = NULL;
+            found_out += is_broken;
+        }
+        run_for(pool, 600 * SECOND);
+        native->is_broken = true;
+    }
+    return found_out;
+}
+
+TEST(connections_that_are_ended_while_quiet_fail_their_borrowers_until_they_are_checked_before) {
+    mantis_connector blind = fake;
+    blind.is_broken = NULL; /* nothing of it is seen without asking the backend */
+    mantis_pool_config config = fake_config(0, 1);
+    config.connector = &blind;
+    pool = pool_open(&config);
+    mantis_mailbox *mailbox = mailbox_open();
+    check_equal(use_after_quiet_times(mailbox), 5);
+    check_equal(stats_of(pool).closed_broken, 5);
+
+    check_equal(mantis_pool_set(pool, "check_after_idle_ms", 60000, NULL), MANTIS_OK);
+    run_for(pool, SECOND);
+
+    check_equal(use_after_quiet_times(mailbox), 0);
+    check_equal(stats_of(pool).closed_broken, 5);
+    check_equal(stats_of(pool).closed_check, 6);
+    mantis_mailbox_close(&mailbox);
+    pool_close(&pool);
+}
+
 TAP_MAIN
