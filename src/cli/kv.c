@@ -54,8 +54,7 @@ static const char details[] =
     "In lines K ends at the first space, and V is the rest of the line. Behind -- nothing is an\n"
     "option: mantispool kv set K -- --help. What was acknowledged with OK or exit code 0 is as\n"
     "durable as the DSN says (sync=interval: it survives a crash of the process; sync=group: and\n"
-    "of the machine; redis: what the server's configuration says). DSN is one of\n"
-    "  " MP_DSN_FORMS "\n";
+    "of the machine; a server: what its configuration says). DSN is one of\n" MP_DSN_LINES;
 
 /* ---- operations ---- */
 

@@ -6,21 +6,22 @@
 #include <mantis/status.h>
 #include <stddef.h>
 
-/* What --help says about DSNs; in one line, since messages have it too. */
+/* What is said about DSNs: in one line for messages, and as lines for --help. */
 #define MP_DSN_STORE "mantis:DIR[?sync=interval|group], mantis::memory:"
 #define MP_DSN_POSTGRES "postgres://[USER@]HOST[:PORT][/DB]"
 #define MP_DSN_REDIS "redis://HOST[:PORT][/DB]"
 #ifdef MP_POSTGRES_VERSION
-#define MP_DSN_AND_POSTGRES ", " MP_DSN_POSTGRES
+#define MP_DSN_AND_POSTGRES(between) between MP_DSN_POSTGRES
 #else
-#define MP_DSN_AND_POSTGRES
+#define MP_DSN_AND_POSTGRES(between)
 #endif
 #ifdef MP_REDIS_VERSION
-#define MP_DSN_AND_REDIS ", " MP_DSN_REDIS
+#define MP_DSN_AND_REDIS(between) between MP_DSN_REDIS
 #else
-#define MP_DSN_AND_REDIS
+#define MP_DSN_AND_REDIS(between)
 #endif
-#define MP_DSN_FORMS MP_DSN_STORE MP_DSN_AND_POSTGRES MP_DSN_AND_REDIS
+#define MP_DSN_FORMS MP_DSN_STORE MP_DSN_AND_POSTGRES(", ") MP_DSN_AND_REDIS(", ")
+#define MP_DSN_LINES "  " MP_DSN_STORE MP_DSN_AND_POSTGRES("\n  ") MP_DSN_AND_REDIS("\n  ") "\n"
 
 /* One kind of backend, and whether it is in this program. */
 typedef struct mp_dsn_scheme {
