@@ -87,8 +87,8 @@ void mp_kernel_set_options(int fd, const mp_stream_options *options) {
     if (!options->keepalive_off) {
         set_number(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
         set_number(fd, IPPROTO_TCP, TCP_KEEPIDLE, options->keepidle_s ? options->keepidle_s : 5);
-        set_number(fd, IPPROTO_TCP, TCP_KEEPINTVL, options->keepintvl_s ? options->keepintvl_s : 3);
-        set_number(fd, IPPROTO_TCP, TCP_KEEPCNT, options->keepcnt ? options->keepcnt : 3);
+        set_number(fd, IPPROTO_TCP, TCP_KEEPINTVL, options->keepintvl_s ? options->keepintvl_s : 2);
+        set_number(fd, IPPROTO_TCP, TCP_KEEPCNT, options->keepcnt ? options->keepcnt : 4);
     }
     if (options->user_timeout_ms)
         set_number(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, options->user_timeout_ms);

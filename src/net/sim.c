@@ -129,6 +129,7 @@ static void fail_end(end *e, int os_errno) {
 static void strike_now(mp_sim *sim, end *e, end *other) {
     int what = e->strike;
     e->strike = -1;
+    if (e->is_silent) return;
     if (what == MP_SIM_SILENT) {
         e->is_silent = other->is_silent = true;
         mp_heap_push(&sim->keepalives, &e->keepalive, sim->now_ns + KEEPALIVE_NS);

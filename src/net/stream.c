@@ -13,10 +13,10 @@
 #define BACKLOG_CHUNK_MIN ((size_t)4 << 10)
 #define BACKLOG_PIECES_MAX 16u /* of one write */
 
-/* Whoever was written to is looked at after this time, and is gone when it was silent at so many
- * looks: 10 to 12.5 s. */
+/* Whoever was written to is looked at so often, and is gone after so many looks at which nothing had
+ * come: 10 to 12.5 s. */
 #define LOOK_NS (2500 * MP_NS_PER_MS)
-#define LOOKS_MAX 6
+#define LOOKS_MAX 4
 
 /* Bytes that a stream holds: received and not consumed, or sent and not taken by the kernel. */
 typedef struct chunk {
@@ -59,7 +59,8 @@ struct mp_stream {
     int broken_errno;      /* what is sent is thrown away, and reading goes on to the end */
     uint8_t broken_status; /* 0: it is whole */
     uint8_t state;
-    uint8_t silent; /* 0: nothing due; else 1 + looks at which an answer was missing */
+    uint8_t silent; /* 0: all was answered; 1: written to or read from since the last look; 2 and
+                       more: 2 + looks at which an answer was missing */
     bool is_unix, is_looked_at, is_paused, is_full, is_ended, told_last, told_gone;
 };
 
@@ -255,7 +256,7 @@ void mp_stream_look(mp_timer *timer, mp_loop *loop) {
         else if (answer == MP_ANSWER_DUE) stream->silent = 2;
         else stream->silent++;
         is_due |= stream->silent != 0;
-        if (stream->silent < LOOKS_MAX) continue;
+        if (stream->silent < 2 + LOOKS_MAX) continue;
         loop->counts.unanswered++;
         stream->silent = 0;
         stream->is_looked_at = false;
@@ -492,7 +493,7 @@ static void read_stream(mp_stream *stream) {
     ssize_t size = read_now(stream, buffer);
     if (size > 0) {
         stream->received += (uint64_t)size;
-        stream->silent = 0;
+        if (stream->silent) stream->silent = 1; /* it may have been there for long */
         give_read(stream, buffer, (size_t)size);
     } else if (size == 0 || stream->broken_status) tell_end(stream);
     else if (size != -EAGAIN) {

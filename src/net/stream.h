@@ -76,13 +76,12 @@ typedef struct mp_stream_handler {
  * peer that has gone within 15 s, and so does a look at what was sent and not acknowledged; one that
  * merely does not read lives as long as it likes. Small writes are never delayed. */
 typedef struct mp_stream_options {
-    bool keepalive_off;   /* no probes, and no such look */
-    uint32_t keepidle_s;  /* 0: 5 */
-    uint32_t keepintvl_s; /* 0: 3 */
-    uint32_t keepcnt;     /* 0: 3 */
-    uint32_t
-        user_timeout_ms;   /* TCP_USER_TIMEOUT, which also ends those that do not read; 0: none */
-    uint32_t buffer_bytes; /* of the kernel, each way; 0: its choice */
+    bool keepalive_off;       /* no probes, and no such look */
+    uint32_t keepidle_s;      /* 0: 5 */
+    uint32_t keepintvl_s;     /* 0: 2 */
+    uint32_t keepcnt;         /* 0: 4 */
+    uint32_t user_timeout_ms; /* TCP_USER_TIMEOUT: ends those that do not read, too; 0: none */
+    uint32_t buffer_bytes;    /* of the kernel, each way; 0: its choice */
 } mp_stream_options;
 
 /* ---- coming and going ---- */
@@ -97,7 +96,8 @@ mp_stream *mp_stream_connect(mp_loop *loop, const mp_address *address,
 
 /* Say goodbye: send what was sent, say that it was the last, and throw away what still comes, until
  * the peer closes too or deadline_ns has passed. So its last words reach a peer that is still
- * sending. At once if the peer has ended already and all was sent. on_closed tells when.
+ * sending. At once if the peer has ended already and all was sent, or if it is still connecting.
+ * on_closed tells when.
  * Owner   the stream is the loop's and gone. NULL is fine. */
 void mp_stream_close(mp_stream *stream, int64_t deadline_ns);
 
