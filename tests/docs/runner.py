@@ -49,19 +49,15 @@ class Outcome:
 
 
 def call(command, cwd, environment):
-    """Run a command to its end, in a process group of its own: (exit status, its output)."""
+    """Run a command to its end: (exit status, its output). What it leaves running stays in the
+    process group of this test, and ends with it."""
     with tempfile.TemporaryFile() as out:
         process = subprocess.Popen([str(word) for word in command], cwd=cwd, env=environment,
-                                   stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                                   start_new_session=True)
+                                   stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
         try:
             process.wait(SECONDS_MAX)
         except subprocess.TimeoutExpired:
-            pass
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+            process.kill()
         status = process.wait()
         out.seek(0)
         return status, out.read().decode("utf-8", "replace")
@@ -97,7 +93,7 @@ class Place:
     directory, under a name that stays: Go's cache knows flags by where they lead."""
 
     def __init__(self, build, root, scratch, name):
-        self.build, self.root, self.scratch = build, root, scratch
+        self.root, self.scratch = root, scratch
         self.stage = build / f"docs-{name}"
         shutil.rmtree(self.stage, ignore_errors=True)
         must(["meson", "install", "-C", build, "--no-rebuild", "--quiet", "--destdir", self.stage],
@@ -114,8 +110,7 @@ class Place:
         self.environment = {
             **os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}",
             "LD_LIBRARY_PATH": str(library), "PKG_CONFIG_PATH": str(pc.parent),
-            "BUILD": str(build),
-            "GOFLAGS": "-mod=mod", "GOPROXY": "off", "GOTOOLCHAIN": "local"}
+            "BUILD": str(build), "GOFLAGS": "-mod=mod", "GOPROXY": "off", "GOTOOLCHAIN": "local"}
         self.go_module, self.go_folders = scratch / "go", {}
         self.why_no_go = self.prepare_go()
 
