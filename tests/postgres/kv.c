@@ -153,6 +153,7 @@ TEST(of_a_batch_that_fails_nothing_is_applied) {
     unsigned char large[8000];
     uint32_t random = 1;
     for (size_t i = 0; i < sizeof large; i++) large[i] = (unsigned char)((random *= 69069U) >> 24);
+    large[0] = '5'; /* between the others */
     mantis_write writes[] = {
         {"!", 1, "1", 1, 0}, {large, sizeof large, "2", 1, 0}, {"~", 1, "3", 1, 0}};
     for (int i = 0; i < 2; i++) { /* prepared on the way, and prepared before */
