@@ -22,11 +22,12 @@ func (p *ConnectionPool) Acquire(ctx context.Context) (Conn, error) {
 	if p.config.TrackHolders {
 		tag = callerTag()
 	}
-	handle := p.c.TryAcquire(tag)
-	if handle.Generation == 0 {
-		return p.wait(ctx, tag)
+	if p.waiting.Load() == 0 { // otherwise it would be refused, since others come first
+		if handle := p.c.TryAcquire(tag); handle.Generation != 0 {
+			return p.lend(handle), nil
+		}
 	}
-	return p.lend(handle), nil
+	return p.wait(ctx, tag)
 }
 
 // lend makes a connection of a grant.
@@ -69,6 +70,8 @@ func (p *ConnectionPool) wait(ctx context.Context, tag mantis.Tag) (Conn, error)
 		return Conn{}, err
 	}
 	defer p.waiters.give(w)
+	p.waiting.Add(1)
+	defer p.waiting.Add(-1)
 	deadline := p.deadline(ctx)
 	ready, err := p.c.Wait(w.c, deadline, tag)
 	p.wake(ready)
@@ -157,8 +160,8 @@ func (p *ConnectionPool) tooLate(err error) error {
 		kinds: [2]error{context.DeadlineExceeded}}
 	stats, statsErr := p.Stats()
 	if statsErr == nil && stats.failing {
-		p.blameOpen(made, "")
-	} else if statsErr == nil && stats.IdleConnections == 0 {
+		p.blameOpen(made)
+	} else if statsErr == nil && stats.ActiveConnections == stats.MaxConnections {
 		made.kinds[1] = ErrPoolExhausted
 	}
 	return made
@@ -166,26 +169,26 @@ func (p *ConnectionPool) tooLate(err error) error {
 
 // refused is for a request that did not come to wait.
 func (p *ConnectionPool) refused(err error) error {
-	made, ok := errorOf(err).(*Error)
-	if ok && made.kinds[0] == ErrConnectionFailed {
-		p.blameOpen(made, made.Text)
+	made, _ := p.named(err).(*Error)
+	if made.Is(ErrConnectionFailed) {
+		p.blameOpen(made)
 	}
 	return made
 }
 
 // explain is for a request that ended without a connection.
 func (p *ConnectionPool) explain(ctx context.Context, w *waiter, status mantis.Status) error {
-	if ctx.Err() != nil && status == mantis.Cancelled {
+	if status == mantis.Cancelled { // by withdraw
 		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return ctx.Err()
 		}
 		status = mantis.Timeout
 	}
-	detail, failing := p.c.Explain(w.c, status)
-	made, _ := errorOf(detail).(*Error)
+	detail, unopened := p.c.Explain(w.c, status)
+	made, _ := p.named(detail).(*Error)
 	switch {
-	case status == mantis.ConnectFailed || status == mantis.Timeout && failing:
-		p.blameOpen(made, made.Text)
+	case status == mantis.ConnectFailed || status == mantis.Timeout && unopened:
+		p.blameOpen(made)
 	case status == mantis.Timeout:
 		made.kinds[1] = ErrPoolExhausted
 	}
@@ -193,8 +196,8 @@ func (p *ConnectionPool) explain(ctx context.Context, w *waiter, status mantis.S
 }
 
 // blameOpen makes an error one of a failed open, with its cause.
-func (p *ConnectionPool) blameOpen(made *Error, text string) {
-	if made.kinds[0] != ErrConnectionFailed {
+func (p *ConnectionPool) blameOpen(made *Error) {
+	if !made.Is(ErrConnectionFailed) {
 		made.kinds[1] = ErrConnectionFailed
 	}
 	if p.connector == nil {
@@ -202,8 +205,5 @@ func (p *ConnectionPool) blameOpen(made *Error, text string) {
 	}
 	if cause := p.connector.lastFailure(); cause != nil {
 		made.cause = cause
-		if text == "" {
-			made.Text += "; the last open failed: " + cause.Error()
-		}
 	}
 }

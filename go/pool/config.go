@@ -186,18 +186,18 @@ func (config *PoolConfig) complete() (*PoolConfig, error) {
 	return &made, nil
 }
 
-// inGo says what C refused with the names of the fields here.
+// inGo has what C refused say the names of the fields here.
 func inGo(err error) error {
-	detail, ok := err.(*mantis.Error)
-	if !ok || detail.Status != mantis.Invalid {
-		return errorOf(err)
+	refused, is := err.(*Error)
+	if !is || refused.kinds[0] != ErrInvalid {
+		return err
 	}
 	for _, setting := range settings {
 		name := "PoolConfig." + setting.field
 		if strings.HasSuffix(setting.name, "_ms") {
 			name += " (in ms)"
 		}
-		detail.Text = strings.ReplaceAll(detail.Text, setting.name, name)
+		refused.Text = strings.ReplaceAll(refused.Text, setting.name, name)
 	}
-	return errorOf(detail)
+	return refused
 }

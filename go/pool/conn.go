@@ -31,8 +31,7 @@ func (c Conn) Release() {
 		c.releaseLater(0)
 		return
 	}
-	c.pool.wake(c.pool.c.Release(c.handle))
-	runtime.KeepAlive(c.pool)
+	c.giveBack(false)
 }
 
 // Discard gives back a connection that is of no use any more: it is closed, and not lent again.
@@ -57,18 +56,19 @@ func (c Conn) releaseLater(flags uint64) {
 			continue
 		}
 		if next&released != 0 {
-			c.giveBack(next)
+			c.giveBack(next&broken != 0)
 		}
 		return
 	}
 }
 
-// giveBack is the end of a borrowing, by whoever set released.
-func (c Conn) giveBack(word uint64) {
-	if word&broken != 0 {
-		c.pool.wake(c.pool.c.ReleaseBroken(c.handle))
+// giveBack is the end of a borrowing, by whoever set released. Who begins to wait just after the
+// look at waiting is told by the bell.
+func (c Conn) giveBack(isBroken bool) {
+	if isBroken || c.pool.waiting.Load() > 0 {
+		c.pool.wake(c.pool.c.HandOver(c.handle, isBroken))
 	} else {
-		c.pool.wake(c.pool.c.Release(c.handle))
+		c.pool.c.Release(c.handle)
 	}
 	runtime.KeepAlive(c.pool)
 }
@@ -121,7 +121,7 @@ func (c Conn) end(err error) {
 			continue
 		}
 		if next&released != 0 {
-			c.giveBack(next)
+			c.giveBack(next&broken != 0)
 		}
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"mantisDB/internal/mantis"
 )
@@ -143,28 +144,41 @@ var commits = table[*commit]{make: func(number uint32) (*commit, error) {
 	return &commit{c: c, done: make(chan struct{}, 1)}, err
 }}
 
+// Whether plain writes wait for the disk, as the pool's DSN has it. The first of them asks.
+type durability struct {
+	is   atomic.Int32 // unknown, no, yes
+	lock sync.Mutex   // held by who asks
+}
+
 const (
 	durableNo = 1 + iota
 	durableYes
 )
 
-// waitsForDisk says whether a plain write does, as the pool's DSN has it.
 func (c Conn) waitsForDisk() bool {
 	if c.pool == nil || c.pool.connector != nil {
 		return false
 	}
-	if c.pool.durable.Load() == 0 {
-		is, known := c.handle.IsDurable()
-		switch {
-		case !known:
-			return false // it was released, and the write will say so
-		case is:
-			c.pool.durable.Store(durableYes)
-		default:
-			c.pool.durable.Store(durableNo)
-		}
+	if c.pool.durable.is.Load() == 0 {
+		c.pool.durable.learn(c.handle)
 	}
-	return c.pool.durable.Load() == durableYes
+	return c.pool.durable.is.Load() == durableYes
+}
+
+func (d *durability) learn(handle mantis.Conn) {
+	d.lock.Lock()
+	defer d.lock.Unlock()
+	if d.is.Load() != 0 {
+		return
+	}
+	is, known := handle.IsDurable()
+	switch {
+	case !known: // it was released, as the write is about to say
+	case is:
+		d.is.Store(durableYes)
+	default:
+		d.is.Store(durableNo)
+	}
 }
 
 func (c Conn) writeOne(ctx context.Context, key string, value []byte, isDelete bool) error {

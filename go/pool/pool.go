@@ -30,10 +30,11 @@ type ConnectionPool struct {
 	ready     chan struct{} // closed once it is open
 	connector *connections  // of a Connector of Go
 
+	waiting atomic.Int32 // requests that are queued, or about to be
 	waiters table[*waiter]
 	due     atomic.Int64 // for when the bell is set
 	planner sync.Mutex   // sets it
-	durable atomic.Int32 // do plain writes wait for the disk: unknown, no, yes
+	durable durability
 	closing sync.Once
 }
 
@@ -55,7 +56,7 @@ func NewConnectionPool(config *PoolConfig) (*ConnectionPool, error) {
 	}
 	if p.c, err = mantis.Open(complete.forC(), p.number); err != nil {
 		forget(p)
-		return nil, inGo(err)
+		return nil, inGo(errorOf(err))
 	}
 	if p.bell, err = mantis.NewBell(p.c.FD()); err != nil {
 		p.c.Close(0)
@@ -81,8 +82,8 @@ func (p *ConnectionPool) close() error {
 	if p.config.CloseTimeout > 0 {
 		deadline = mantis.DeadlineAt(time.Now().Add(p.config.CloseTimeout))
 	}
-	status := p.c.Close(deadline)
-	p.wake(p.c.Next())
+	ready, status := p.c.Close(deadline)
+	p.wake(ready)
 	p.bell.Close()
 	if p.connector == nil {
 		forget(p) // otherwise with the last operation of its connector
@@ -107,7 +108,16 @@ func (p *ConnectionPool) free() {
 func (p *ConnectionPool) Resize(min, max int) error {
 	ready, err := p.c.Resize(int64(min), int64(max))
 	p.wake(ready)
-	return inGo(err)
+	return inGo(p.named(err))
+}
+
+// named has an error name the pool, which C does only while it is open.
+func (p *ConnectionPool) named(err error) error {
+	made := errorOf(err)
+	if closed, is := made.(*Error); is && closed.kinds[0] == ErrPoolClosed {
+		closed.Text = "pool '" + p.name() + "': the pool is closed"
+	}
+	return made
 }
 
 func (p *ConnectionPool) name() string {

@@ -57,7 +57,7 @@ type PoolStats struct {
 func (p *ConnectionPool) Stats() (*PoolStats, error) {
 	c, waits, err := p.c.Stats()
 	if err != nil {
-		return nil, errorOf(err)
+		return nil, p.named(err)
 	}
 	stats := &PoolStats{
 		TotalConnections:    c.Total,

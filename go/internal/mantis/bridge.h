@@ -1,8 +1,8 @@
 /* What the Go package needs in C beside the library. Three things:
  *
  *   pool   A call carries numbers only, and never waits. The one mailbox of a pool belongs to
- *          whoever holds the bridge's lock: a thread that frees a connection drains the grant that
- *          it caused and hands the waiter's number to Go, which wakes the goroutine itself.
+ *          whoever holds Go's lock: a thread that frees a connection drains the grant that it
+ *          caused, and returns the waiter's number to Go, which wakes the goroutine itself.
  *   hub    What happens on threads of C (a commit is on disk, a connector is asked for something)
  *          is queued for one goroutine. C never calls Go.
  *   kv     Key-value operations, with their detail in memory of their own when they fail.
@@ -38,9 +38,8 @@ typedef struct bridge_waiter {
     enum { BRIDGE_IDLE = 0, BRIDGE_ASKED, BRIDGE_READY } state;
 } bridge_waiter;
 
-/* Waiters that have their outcome: calls below return the number of one of them in the low half
- * (0: none), and whether there are more, which bridge_next() returns. */
-#define BRIDGE_MORE (UINT64_C(1) << 32)
+bridge_waiter *bridge_waiter_new(uint32_t number);
+void bridge_waiter_free(bridge_waiter *waiter);
 
 /* What a pool is to tell Go about, through the hub. */
 enum { BRIDGE_TELL_LEAKS = 1, BRIDGE_TELL_LOG = 2 };
@@ -53,51 +52,64 @@ mantis_status bridge_pool_open(bridge_pool **out, mantis_pool_config *config, ui
 /* Readable when bridge_drain() is to be called. */
 int bridge_pool_fd(const bridge_pool *pool);
 
-/* End it: as mantis_pool_close(), from any thread, once. The waiters' outcomes come as always; the
- * rest of them with bridge_next(). */
-mantis_status bridge_pool_close(bridge_pool *pool, int64_t deadline_ns);
-
-/* Free the memory of a pool that was closed and that nothing calls any more, and of a waiter. */
-void bridge_pool_free(bridge_pool *pool);
-bridge_waiter *bridge_waiter_new(uint32_t number);
-void bridge_waiter_free(bridge_waiter *waiter);
-
-/* Borrow what is free at once, if nobody waits; and give a connection back. Their arguments are
- * plain numbers, because Go looks at each pointer that it passes. */
+/* Borrow what is free at once; and give a connection back, when nobody waits. If somebody does
+ * nonetheless, bridge_pool_fd() tells. Their arguments are plain numbers, because Go looks at each
+ * pointer that it passes. Any thread, without the lock. */
 bridge_conn bridge_try_acquire(uintptr_t pool, uintptr_t tag);
-uint64_t bridge_release(uintptr_t pool, uint64_t place, uint64_t generation);
-uint64_t bridge_release_as(bridge_pool *pool, bridge_conn conn, mantis_release how);
+void bridge_release(uint64_t place, uint64_t generation);
 
-/* Queue a request: OK, or why not, with the detail in waiter->error. *ready as above. */
-mantis_status bridge_wait(bridge_pool *pool, bridge_waiter *waiter, int64_t deadline_ns,
-                          uint64_t *ready);
+/* ---- pool: under its lock ----
+ *
+ * These may give waiters their outcome. They return the number of one in the low half (0: none), and
+ * whether there are more, which bridge_next() returns. */
+#define BRIDGE_MORE (UINT64_C(1) << 32)
 
-/* Take a request back. True: its outcome is in the waiter. False: some other call has returned its
- * number. */
-bool bridge_withdraw(bridge_pool *pool, bridge_waiter *waiter, uint64_t *ready);
-
-/* After an outcome: fill waiter->error as if it were `status`, and say whether opens are failing. */
-bool bridge_explain(bridge_pool *pool, bridge_waiter *waiter, mantis_status status);
+uint64_t bridge_next(bridge_pool *pool);
 
 /* Read the mailbox to its end, so that its descriptor speaks again. */
 uint64_t bridge_drain(bridge_pool *pool);
-uint64_t bridge_next(bridge_pool *pool);
+
+/* Give a connection back while somebody waits, or in another way. */
+uint64_t bridge_release_as(bridge_pool *pool, bridge_conn conn, mantis_release how);
+
+/* Queue a request. waiter->error says that it is, or why not: then it has no outcome. */
+uint64_t bridge_wait(bridge_pool *pool, bridge_waiter *waiter, int64_t deadline_ns);
+
+/* Take a request back. *is_here: its outcome is in the waiter. Otherwise some other call has
+ * returned its number. */
+uint64_t bridge_withdraw(bridge_pool *pool, bridge_waiter *waiter, bool *is_here);
+
+/* Complete an operation that the hub had told of. cause NULL: it succeeded. */
+uint64_t bridge_complete(bridge_pool *pool, uintptr_t op, uintptr_t native, const char *cause);
+
+/* As mantis_pool_resize(). */
+uint64_t bridge_resize(bridge_pool *pool, int64_t conns_min, int64_t conns_max,
+                       mantis_status *status, mantis_error *error);
+
+/* After an outcome: fill waiter->error as if it were `status`, and say whether it is for want of
+ * opening: that fails, or has not brought one connection yet. */
+bool bridge_explain(bridge_pool *pool, bridge_waiter *waiter, mantis_status status);
 
 /* The earliest deadline of those who wait. */
 int64_t bridge_due_ns(bridge_pool *pool);
 
-/* As the functions of the same name; CLOSED once the pool is. */
-mantis_status bridge_resize(bridge_pool *pool, int64_t conns_min, int64_t conns_max,
-                            mantis_error *error, uint64_t *ready);
+/* As the functions of the same name; CLOSED, or 0, once the pool is closed. */
 mantis_status bridge_get_stats(bridge_pool *pool, mantis_pool_stats *stats,
                                mantis_histogram *waits);
 size_t bridge_holders(bridge_pool *pool, mantis_holder *out, size_t max);
 
+/* End a pool, once. Hide it; end it, which may take until the deadline, without the lock; and
+ * read the last outcomes. */
+mantis_pool *bridge_hide(bridge_pool *pool);
+uint64_t bridge_finish(bridge_pool *pool);
+
+/* Free the memory of a pool that is finished, and that nothing calls any more. */
+void bridge_pool_free(bridge_pool *pool);
+
+/* ---- connections ---- */
+
 /* What the connector's open completed with; 0 if the connection is not borrowed. */
 uintptr_t bridge_native(bridge_conn conn);
-
-/* Complete an operation that the hub had told of. cause NULL: it succeeded. */
-uint64_t bridge_complete(bridge_pool *pool, uintptr_t op, uintptr_t native, const char *cause);
 
 /* ---- hub ---- */
 

@@ -144,8 +144,7 @@ static void on_leak(void *arg, uint32_t tid, const char *tag, int64_t held_ns) {
 static void on_log(void *arg, mantis_log_level level, const char *text) {
     char *copy = level >= MANTIS_LOG_INFO ? strdup(text) : NULL;
     if (!copy) return;
-    bridge_event event = {
-        .kind = BRIDGE_LOG, .number = (uint32_t)(uintptr_t)arg, .text = copy};
+    bridge_event event = {.kind = BRIDGE_LOG, .number = (uint32_t)(uintptr_t)arg, .text = copy};
     if (!bridge_hub_post(&event)) free(copy);
 }
 

@@ -20,7 +20,8 @@ static bridge_outcome outcome_of(mantis_status status, const mantis_error *error
 bridge_outcome bridge_set(bridge_conn conn, const void *key, size_t key_size, const void *value,
                           size_t value_size) {
     mantis_error error;
-    mantis_status status = mantis_conn_set(bridge_handle(conn), key, key_size, value, value_size, &error);
+    mantis_status status = mantis_conn_set(bridge_handle(conn), key, key_size, value, value_size,
+                                           &error);
     return outcome_of(status, &error);
 }
 
@@ -188,8 +189,8 @@ bridge_outcome bridge_scan_page(bridge_conn conn, bridge_scan *scan, const void 
     mantis_error error;
     scan->size = 0;
     scan->count = 0;
-    mantis_status status = mantis_conn_scan(bridge_handle(conn), prefix, prefix_size, 0, &scan->cursor,
-                                            on_entry, scan, &error);
+    mantis_status status = mantis_conn_scan(bridge_handle(conn), prefix, prefix_size, 0,
+                                            &scan->cursor, on_entry, scan, &error);
     if (!scan->is_out_of_memory) return outcome_of(status, &error);
     return (bridge_outcome){.status = MANTIS_NOMEM};
 }

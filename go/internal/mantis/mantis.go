@@ -35,6 +35,7 @@ import "C"
 
 import (
 	"errors"
+	"sync"
 	"time"
 	"unsafe"
 )
@@ -135,10 +136,12 @@ type Config struct {
 	TellLeaks, TellLog bool
 }
 
-// Pool is a pool as C has it.
+// Pool is a pool as C has it. Its mailbox has one owner at a time, who holds the lock: a goroutine
+// that has to wait for it does so here, and not in C, where it would occupy a thread.
 type Pool struct {
-	c   *C.bridge_pool
-	raw C.uintptr_t // c, for the calls that must be short
+	c    *C.bridge_pool
+	raw  C.uintptr_t // c, for the calls that must be short
+	lock sync.Mutex
 }
 
 // Conn is the handle of a borrowed connection. Generation 0 is none.
@@ -209,48 +212,75 @@ func Open(config *Config, number uint32) (*Pool, error) {
 // FD is the descriptor that is readable when Drain is to be called.
 func (p *Pool) FD() int { return int(C.bridge_pool_fd(p.c)) }
 
-// Close ends the pool, waiting for what is borrowed until the deadline.
-func (p *Pool) Close(deadlineNs int64) Status {
-	return Status(C.bridge_pool_close(p.c, C.int64_t(deadlineNs)))
+// Close ends the pool, waiting for what is borrowed until the deadline. Once.
+func (p *Pool) Close(deadlineNs int64) (Ready, Status) {
+	p.lock.Lock()
+	pool := C.bridge_hide(p.c)
+	p.lock.Unlock()
+	status := C.mantis_pool_close(&pool, C.int64_t(deadlineNs))
+	p.lock.Lock()
+	defer p.lock.Unlock()
+	return Ready(C.bridge_finish(p.c)), Status(status)
 }
 
 // Free frees the memory of a closed pool that nothing calls any more.
 func (p *Pool) Free() { C.bridge_pool_free(p.c) }
 
-// TryAcquire borrows what is free at once, if nobody waits.
+// TryAcquire borrows what is free at once.
 func (p *Pool) TryAcquire(tag Tag) Conn {
 	conn := C.bridge_try_acquire(p.raw, C.uintptr_t(tag))
 	return Conn{uint64(conn.place), uint64(conn.generation)}
 }
 
-// Release gives a connection back.
-func (p *Pool) Release(conn Conn) Ready {
-	return Ready(C.bridge_release(p.raw, C.uint64_t(conn.Place), C.uint64_t(conn.Generation)))
+// Release gives a connection back, when nobody is known to wait.
+func (p *Pool) Release(conn Conn) {
+	C.bridge_release(C.uint64_t(conn.Place), C.uint64_t(conn.Generation))
 }
 
-// ReleaseBroken gives back a connection that is of no use any more.
-func (p *Pool) ReleaseBroken(conn Conn) Ready {
-	return Ready(C.bridge_release_as(p.c, conn.c(), C.MANTIS_RELEASE_BROKEN))
+// HandOver gives a connection back when somebody may wait for it. A broken one is closed.
+func (p *Pool) HandOver(conn Conn, broken bool) Ready {
+	how := C.mantis_release(C.MANTIS_RELEASE_CLEAN)
+	if broken {
+		how = C.MANTIS_RELEASE_BROKEN
+	}
+	p.lock.Lock()
+	ready := Ready(C.bridge_release_as(p.c, conn.c(), how))
+	p.lock.Unlock()
+	return ready
 }
 
 // Drain reads the mailbox to its end, so that its descriptor speaks again.
-func (p *Pool) Drain() Ready { return Ready(C.bridge_drain(p.c)) }
+func (p *Pool) Drain() Ready {
+	p.lock.Lock()
+	defer p.lock.Unlock()
+	return Ready(C.bridge_drain(p.c))
+}
 
 // Next is the next waiter with an outcome, after a Ready that has more.
-func (p *Pool) Next() Ready { return Ready(C.bridge_next(p.c)) }
+func (p *Pool) Next() Ready {
+	p.lock.Lock()
+	defer p.lock.Unlock()
+	return Ready(C.bridge_next(p.c))
+}
 
 // DueNs is the earliest deadline of those who wait.
-func (p *Pool) DueNs() int64 { return int64(C.bridge_due_ns(p.c)) }
+func (p *Pool) DueNs() int64 {
+	p.lock.Lock()
+	defer p.lock.Unlock()
+	return int64(C.bridge_due_ns(p.c))
+}
 
 // Resize changes the smallest and largest number of connections.
 func (p *Pool) Resize(connsMin, connsMax int64) (Ready, error) {
 	var detail C.mantis_error
-	var ready C.uint64_t
-	status := C.bridge_resize(p.c, C.int64_t(connsMin), C.int64_t(connsMax), &detail, &ready)
+	var status C.mantis_status
+	p.lock.Lock()
+	ready := Ready(C.bridge_resize(p.c, C.int64_t(connsMin), C.int64_t(connsMax), &status, &detail))
+	p.lock.Unlock()
 	if status != C.MANTIS_OK {
-		return Ready(ready), read(status, &detail)
+		return ready, read(status, &detail)
 	}
-	return Ready(ready), nil
+	return ready, nil
 }
 
 // Native is what the open of a borrowed connection completed with.
@@ -278,20 +308,23 @@ func (w Waiter) Free() { C.bridge_waiter_free(w.c) }
 // Wait queues a request. With an error there will be no outcome.
 func (p *Pool) Wait(w Waiter, deadlineNs int64, tag Tag) (Ready, error) {
 	w.c.tag = (*C.char)(tag.pointer())
-	var ready C.uint64_t
-	status := C.bridge_wait(p.c, w.c, C.int64_t(deadlineNs), &ready)
-	if status != C.MANTIS_OK {
-		return Ready(ready), read(status, &w.c.error)
+	p.lock.Lock()
+	ready := Ready(C.bridge_wait(p.c, w.c, C.int64_t(deadlineNs)))
+	p.lock.Unlock()
+	if w.c.error.status != C.MANTIS_OK {
+		return ready, read(w.c.error.status, &w.c.error)
 	}
-	return Ready(ready), nil
+	return ready, nil
 }
 
 // Withdraw takes a request back. True: its outcome is in the waiter. False: some other call has
 // returned its number.
 func (p *Pool) Withdraw(w Waiter) (Ready, bool) {
-	var ready C.uint64_t
-	isHere := C.bridge_withdraw(p.c, w.c, &ready)
-	return Ready(ready), bool(isHere)
+	var isHere C.bool
+	p.lock.Lock()
+	ready := Ready(C.bridge_withdraw(p.c, w.c, &isHere))
+	p.lock.Unlock()
+	return ready, bool(isHere)
 }
 
 // Outcome is what became of the request: with OK the connection is borrowed.
@@ -301,11 +334,13 @@ func (w Waiter) Outcome() (Conn, Status) {
 		Status(w.c.waiter.status)
 }
 
-// Explain says why the request got no connection, as if it had ended so, and whether opens are
-// failing.
-func (p *Pool) Explain(w Waiter, status Status) (err *Error, failing bool) {
-	failing = bool(C.bridge_explain(p.c, w.c, C.mantis_status(status)))
-	return read(C.mantis_status(status), &w.c.error), failing
+// Explain says why the request got no connection, as if it had ended so, and whether that is for
+// want of opening: it fails, or has not brought one connection yet.
+func (p *Pool) Explain(w Waiter, status Status) (err *Error, unopened bool) {
+	p.lock.Lock()
+	unopened = bool(C.bridge_explain(p.c, w.c, C.mantis_status(status)))
+	p.lock.Unlock()
+	return read(C.mantis_status(status), &w.c.error), unopened
 }
 
 // ---- the hub ----
@@ -366,12 +401,14 @@ type Op uintptr
 
 // Complete ends an operation; a cause says that it failed.
 func (p *Pool) Complete(op Op, native uintptr, cause string) Ready {
-	if cause == "" {
-		return Ready(C.bridge_complete(p.c, C.uintptr_t(op), C.uintptr_t(native), nil))
+	var text *C.char
+	if cause != "" {
+		text = C.CString(cause)
+		defer C.free(unsafe.Pointer(text))
 	}
-	text := C.CString(cause)
-	defer C.free(unsafe.Pointer(text))
-	return Ready(C.bridge_complete(p.c, C.uintptr_t(op), 0, text))
+	p.lock.Lock()
+	defer p.lock.Unlock()
+	return Ready(C.bridge_complete(p.c, C.uintptr_t(op), C.uintptr_t(native), text))
 }
 
 // Tag is a text that lives for ever, for reports: who holds a connection.
@@ -423,7 +460,10 @@ func (w *Waits) Subtract(earlier *Waits) {
 func (p *Pool) Stats() (*Stats, *Waits, error) {
 	var c C.mantis_pool_stats
 	waits := new(Waits)
-	if status := C.bridge_get_stats(p.c, &c, &waits.c); status != C.MANTIS_OK {
+	p.lock.Lock()
+	status := C.bridge_get_stats(p.c, &c, &waits.c)
+	p.lock.Unlock()
+	if status != C.MANTIS_OK {
 		return nil, nil, read(status, nil)
 	}
 	return &Stats{
@@ -452,7 +492,9 @@ type Holder struct {
 func (p *Pool) Holders() []Holder {
 	for size := 64; ; size *= 2 {
 		out := make([]C.mantis_holder, size)
+		p.lock.Lock()
 		count := int(C.bridge_holders(p.c, &out[0], C.size_t(size)))
+		p.lock.Unlock()
 		if count > size {
 			continue
 		}
