@@ -167,9 +167,10 @@ mp_sqllex_token mp_sqllex_next(mp_sqllex *lex) {
     mp_sqllex_token token = {.kind = MP_SQLLEX_CUT};
     if (at == end && lex->is_whole) token.kind = MP_SQLLEX_END;
     else if (at && at < end) token = read_token(lex, at, end);
-    bool is_open = !lex->is_whole && token.text.data + token.text.size == end;
+    if (token.kind > MP_SQLLEX_CUT) lex->at = token.text.data + token.text.size;
+    else lex->at = end;
+    bool is_open = !lex->is_whole && lex->at == end;
     if (is_open) token = (mp_sqllex_token){.kind = MP_SQLLEX_CUT};
-    lex->at = token.kind <= MP_SQLLEX_CUT ? end : token.text.data + token.text.size;
     return token;
 }
 
@@ -191,11 +192,11 @@ static size_t cut_size(const char *name, size_t size) {
 
 size_t mp_sqllex_write_name(const mp_sqllex_token *token, char out[MP_SQLLEX_NAME_SIZE_MAX]) {
     char name[MP_SQLLEX_NAME_SIZE_MAX + 1]; /* one more, to see where a character begins */
-    const char *at = token->text.data, *end = at + token->text.size;
     size_t size = 0;
     bool is_word = token->kind == MP_SQLLEX_WORD;
     if (!is_word && (token->kind != MP_SQLLEX_NAME || token->is_escaped)) return 0;
-    if (!is_word) at++, end--;
+    const char *at = token->text.data, *end = at + token->text.size;
+    if (!is_word) at++, end--; /* the quotes */
     for (; at < end && size < sizeof name; at++) {
         name[size++] = is_word ? to_lower(*at) : *at;
         if (!is_word && *at == '"') at++; /* written twice */

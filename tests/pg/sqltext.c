@@ -160,6 +160,8 @@ TEST(statements_end_at_their_semicolons_and_at_no_others) {
          "OTHER; BEGIN"},
         {"SELECT ');'; BEGIN", "OTHER; BEGIN"},
         {"SELECT 1); BEGIN", "OTHER; BEGIN"},
+        {"(SELECT 1); BEGIN", "OTHER; BEGIN"},
+        {".x; )(; BEGIN", "OTHER; OTHER"},
         {"CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT 2; END; BEGIN",
          "OTHER; BEGIN"},
         {"CREATE OR REPLACE PROCEDURE p() BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; END; "
