@@ -48,8 +48,8 @@ typedef struct mp_commit {
     void (*on_done)(struct mp_commit *commit); /* it is answered, and its writer's again */
 } mp_commit;
 
-/* Apply a group of commits in their order and, if asked, bring it to disk. Each commit's status then
- * says how it ended. A failure fences the store.
+/* Apply a group of commits in their order and, if asked, bring it to disk. Each commit's status
+ * then says how it ended. A failure fences the store.
  * Threads any that is inside the store's guard.    Blocks for a write, and for the disk if synced.
  * Errors  in each commit: CONFLICT CORRUPT FULL IO */
 void mp_commit_apply(struct mp_store *store, const mp_list *group, mp_batch *batch, bool is_synced);

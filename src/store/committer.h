@@ -54,7 +54,7 @@ void mp_committer_write(mp_committer *committer, mp_commit *commit);
 
 /* The same without waiting: commit->on_done is called with the answer, on whatever thread leads.
  * False: the system has no thread for it, and nothing was done.
- * Owner   *commit is the committer's until on_done. Its writer stays inside the guard until then. */
+ * Owner   *commit is the committer's until on_done. Its writer is inside the guard until then. */
 bool mp_committer_submit(mp_committer *committer, mp_commit *commit);
 
 /* Stop the thread. Nobody writes any more. A zeroed one is fine. */

@@ -1,5 +1,5 @@
-/* Visiting keys in order: of the engine as it is, or of a transaction, whose writes to come lie over
- * its snapshot.
+/* Visiting keys in order: of the engine as it is, or of a transaction, whose writes to come lie
+ * over its snapshot.
  *
  *   Y1  of a key that is in both, the transaction's write is what is seen, also if it is a delete.
  *   Y2  a callback may write within the transaction: an entry that the scan stands on stays. */

@@ -58,7 +58,7 @@ void mp_txn_free(mp_txn *txn);
 void mp_txn_doom_all(struct mp_store *store);
 
 /* May it go on?
- * Errors  CONFLICT: the engine was exchanged. NOMEM: a write did not fit into the memory there is */
+ * Errors  CONFLICT: the engine was exchanged. NOMEM: there was no memory for one of its writes */
 mantis_status mp_txn_check(const mp_txn *txn, mantis_error *error);
 
 /* Read a key: what the transaction will write, or what the snapshot has. As mp_engine_read(), but

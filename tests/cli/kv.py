@@ -264,8 +264,9 @@ def the_shell_compares_and_sets_and_lets_keys_expire(program):
     assert shell.ask("ttl k 1ms") == "OK"
     while shell.ask("exists k") == "1":
         pass
-    for line, says in [("cas k", "ERR cas: say cas K VERSION V"), ("cas k x y", "must be a version"),
-                       ("ttl k 10 v", "must be a number"), ("version", "it needs a key")]:
+    for line, says in [("cas k", "ERR cas: say cas K VERSION V"),
+                       ("cas k x y", "it must be a version"), ("ttl k 10 v", "must be a number"),
+                       ("version", "it needs a key")]:
         answer = shell.ask(line)
         assert answer.startswith("ERR ") and says in answer, answer
     shell.end()

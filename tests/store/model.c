@@ -4,8 +4,8 @@
  * call must answer, to the byte and to the version. The clock is planted; tables are written and
  * merged, the engine is exchanged, and the store is closed and opened, in between.
  *
- * Many threads: each write's version is noted, and with each transaction and compare-and-set what it
- * has read. Afterwards every one of them must have read what was there when it wrote: they could
+ * Many threads: each write's version is noted, and with each transaction and compare-and-set what
+ * it has read. Afterwards every one of them must have read what was there when it wrote: they could
  * have run one after the other.
  *
  * MANTIS_TEST_SEED=N runs with that seed alone; built with a memtable of 64 KiB. */

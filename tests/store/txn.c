@@ -1,5 +1,5 @@
-/* Transactions on a handle: what they see, what they write, what they notice, what they may hold, and
- * how they end. */
+/* Transactions on a handle: what they see, what they write, what they notice, what they may hold,
+ * and how they end. */
 #include "store/lib.h"
 
 #include "base/clock.h"
