@@ -137,7 +137,8 @@ uint8_t mp_wire_read_u8(mp_wire_in *in) {
 
 uint16_t mp_wire_read_u16(mp_wire_in *in) {
     const uint8_t *place = step(in, 2);
-    return place ? (uint16_t)(place[0] << 8 | place[1]) : 0;
+    if (!place) return 0;
+    return (uint16_t)(place[0] << 8 | place[1]);
 }
 
 uint32_t mp_wire_read_u32(mp_wire_in *in) {

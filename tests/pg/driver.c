@@ -35,15 +35,25 @@ static int value_of(char digit) {
     die("no hexadecimal digit: %c", digit);
 }
 
-/* The bytes of a text in hexadecimal, on the heap until the program ends. */
+/* What lines have been turned into; all of it stays until the program ends. */
+typedef struct block {
+    struct block *next;
+    _Alignas(16) char bytes[];
+} block;
+
+static block *blocks;
+
+/* The bytes of a text in hexadecimal. */
 static mp_view bytes_of(const char *text) {
     if (strcmp(text, "-") == 0) return (mp_view){0};
     size_t size = strlen(text) / 2;
-    char *bytes = calloc(size + 1, 1);
-    if (!bytes) die("no memory");
+    block *made = malloc(sizeof *made + size + 1);
+    if (!made) die("no memory");
+    made->next = blocks;
+    blocks = made;
     for (size_t i = 0; i < size; i++)
-        bytes[i] = (char)(value_of(text[2 * i]) << 4 | value_of(text[2 * i + 1]));
-    return (mp_view){bytes, size};
+        made->bytes[i] = (char)(value_of(text[2 * i]) << 4 | value_of(text[2 * i + 1]));
+    return (mp_view){made->bytes, size};
 }
 
 static void print_hex(const void *data, size_t size) {
@@ -74,7 +84,6 @@ static void prepare(char **args) {
         if (!mp_saslprep_init(&prepared, password)) die("no memory");
         print_hex(prepared.data, prepared.size);
         mp_saslprep_finish(&prepared);
-        free((char *)password.data);
     }
 }
 
@@ -93,7 +102,6 @@ static void statements(char **args) {
         mp_view sql = bytes_of(line);
         show_statements(sql, true, strcmp(args[0], "on") == 0, shown, sizeof shown);
         printf("%s\n", shown);
-        free((char *)sql.data);
     }
 }
 
