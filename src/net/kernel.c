@@ -60,8 +60,16 @@ static int control(mp_loop *loop, int how, int fd, uint32_t events, void *data) 
     return epoll_ctl(kernel_of(loop)->epoll_fd, how, fd, &event) == 0 ? 0 : -errno;
 }
 
-static int kernel_add(mp_loop *loop, int fd, mp_ready *ready) {
-    return control(loop, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, ready);
+static uint32_t stream_events(bool hears_write) {
+    return (uint32_t)EPOLLIN | EPOLLRDHUP | EPOLLET | (hears_write ? (uint32_t)EPOLLOUT : 0);
+}
+
+static int kernel_add(mp_loop *loop, int fd, mp_ready *ready, bool hears_write) {
+    return control(loop, EPOLL_CTL_ADD, fd, stream_events(hears_write), ready);
+}
+
+static void kernel_hear_write(mp_loop *loop, int fd, mp_ready *ready, bool hears_write) {
+    (void)control(loop, EPOLL_CTL_MOD, fd, stream_events(hears_write), ready);
 }
 
 static void kernel_remove(mp_loop *loop, int fd) {
@@ -194,6 +202,7 @@ static const mp_transport kernel_transport = {.wait = kernel_wait,
                                               .wake = kernel_wake,
                                               .finish = kernel_finish,
                                               .add = kernel_add,
+                                              .hear_write = kernel_hear_write,
                                               .remove = kernel_remove,
                                               .watch = kernel_watch,
                                               .connect = kernel_connect,

@@ -20,7 +20,7 @@
 
 /* One end, with what it wrote and the other has not read. */
 typedef struct end {
-    bool is_open, is_connecting, is_silent, is_refused;
+    bool is_open, is_connecting, is_silent, is_refused, hears_write;
     bool is_last, last_arrived; /* nothing is written behind these bytes */
     int last_errno;             /* with which they end there; 0: in good order */
     int error;                  /* its own: what a read says when all is read; -1: was said */
@@ -227,6 +227,7 @@ static void mark_ends(place *at) {
         if (!e || e->place != at) continue;
         if (is_stray && !e->is_connecting) e->events |= MP_EVENT_READ | MP_EVENT_WRITE;
         is_stray = false;
+        if (!e->hears_write) e->events &= ~MP_EVENT_WRITE;
         if (e->events) mp_loop_mark(at->loop, e->ready, e->events);
         e->events = 0;
     }
@@ -275,16 +276,25 @@ static int sim_watch(mp_loop *loop, mp_watch *watch, int events) {
     return -ENOSPC;
 }
 
-static int sim_add(mp_loop *loop, int fd, mp_ready *ready) {
+static int sim_add(mp_loop *loop, int fd, mp_ready *ready, bool hears_write) {
     end *e = end_of(loop, fd), *other = other_of(loop, fd);
     e->place = loop->place;
     e->ready = ready;
+    e->hears_write = hears_write;
     if (e->is_connecting) return 0;
     e->events |= MP_EVENT_WRITE;
     if (other->arrived) e->events |= MP_EVENT_READ;
     if (other->last_arrived) e->events |= MP_EVENT_READ | MP_EVENT_LAST;
     if (e->error) e->events |= EVERYTHING;
     return 0;
+}
+
+static void sim_hear_write(mp_loop *loop, int fd, mp_ready *ready, bool hears_write) {
+    (void)ready;
+    end *e = end_of(loop, fd);
+    e->hears_write = hears_write;
+    if (!e->is_connecting && e->size < sim_of(loop)->config.buffer_bytes)
+        e->events |= MP_EVENT_WRITE;
 }
 
 static void sim_remove(mp_loop *loop, int fd) {
@@ -408,6 +418,7 @@ static const mp_transport sim_transport = {.wait = sim_wait,
                                            .wake = sim_wake,
                                            .finish = sim_finish,
                                            .add = sim_add,
+                                           .hear_write = sim_hear_write,
                                            .remove = sim_remove,
                                            .watch = sim_watch,
                                            .connect = sim_connect,

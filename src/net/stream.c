@@ -61,7 +61,7 @@ struct mp_stream {
     uint8_t state;
     uint8_t silent; /* 0: all was answered; 1: written to or read from since the last look; 2 and
                        more: 2 + looks at which an answer was missing */
-    bool is_unix, is_looked_at, is_paused, is_full, is_ended, told_last, told_gone;
+    bool is_unix, is_looked_at, hears_write, is_paused, is_full, is_ended, told_last, told_gone;
 };
 
 static mp_stream *stream_of(mp_ready *ready) { return mp_container_of(ready, mp_stream, ready); }
@@ -238,6 +238,20 @@ static void tell_hangup(mp_stream *stream) {
 
 /* ---- writing ---- */
 
+/* Of a socket in the file system, only while something waits. */
+static void hear_write(mp_stream *stream, bool hears_write) {
+    if (!stream->is_unix || stream->hears_write == hears_write) return;
+    stream->hears_write = hears_write;
+    stream->loop->transport->hear_write(stream->loop, stream->fd, &stream->ready, hears_write);
+}
+
+/* Have events of the stream's loop; writing is heard of if it connects or something waits. */
+static int add_to_loop(mp_stream *stream) {
+    mp_loop *loop = stream->loop;
+    stream->hears_write = !stream->is_unix || stream->state == CONNECTING || stream->backlog;
+    return loop->transport->add(loop, stream->fd, &stream->ready, stream->hears_write);
+}
+
 static void expect_answer(mp_stream *stream) {
     if (stream->silent || !stream->is_looked_at) return;
     stream->silent = 1;
@@ -309,6 +323,7 @@ static void keep_rest(mp_stream *stream, const struct iovec *pieces, uint32_t co
         break_stream(stream, MANTIS_NOMEM, ENOMEM);
         return;
     }
+    if (stream->state == OPEN || stream->state == CLOSING) hear_write(stream, true);
     bool is_much = loop->counts.held_bytes > loop->config.held_bytes_max / 2;
     if (stream->is_full || (stream->backlog_bytes < MP_STREAM_FULL && !is_much)) return;
     stream->is_full = true;
@@ -343,8 +358,9 @@ static void write_backlog(mp_stream *stream) {
             first->next = NULL;
             release(stream->loop, first);
         }
-        if (!stream->backlog) stream->backlog_end = NULL;
     }
+    stream->backlog_end = NULL;
+    hear_write(stream, false);
 }
 
 /* ---- gathering ---- */
@@ -529,6 +545,7 @@ static void run_connecting(mp_stream *stream) {
     }
     drop_passage(stream);
     stream->state = OPEN;
+    if (!stream->backlog) hear_write(stream, false);
     tell_open(stream);
 }
 
@@ -630,7 +647,7 @@ mp_stream *mp_stream_connect(mp_loop *loop, const mp_address *address,
     int result = loop->transport->connect(loop, address, options);
     if (result >= 0) {
         stream->fd = result;
-        result = loop->transport->add(loop, stream->fd, &stream->ready);
+        result = add_to_loop(stream);
     }
     if (result < 0) break_stream(stream, MANTIS_CONNECT_FAILED, -result);
     return stream;
@@ -653,7 +670,7 @@ static void arrive(mp_post *post, mp_loop *loop) {
     bool is_due = stream->silent != 0;
     stream->silent = 0;
     if (is_due) expect_answer(stream);
-    int result = loop->transport->add(loop, stream->fd, &stream->ready);
+    int result = add_to_loop(stream);
     if (result < 0) break_stream(stream, MANTIS_IO, -result);
     mark(stream, stream->kept ? MP_EVENT_AGAIN : 0);
     tell_open(stream);

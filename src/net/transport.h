@@ -31,7 +31,11 @@ typedef struct mp_transport {
     void (*wake)(mp_loop *loop); /* any thread, under the loop's lock */
     void (*finish)(mp_loop *loop);
 
-    int (*add)(mp_loop *loop, int fd, mp_ready *ready); /* report all events from now on */
+    /* Report events from now on, and begin with those that are there. That writing is possible is
+     * reported to who hears_write: on a socket in the file system the kernel says so after each read
+     * of the peer's. */
+    int (*add)(mp_loop *loop, int fd, mp_ready *ready, bool hears_write);
+    void (*hear_write)(mp_loop *loop, int fd, mp_ready *ready, bool hears_write);
     void (*remove)(mp_loop *loop, int fd);
     int (*watch)(mp_loop *loop, mp_watch *watch, int events);
 

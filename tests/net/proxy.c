@@ -19,7 +19,7 @@
 #define REQUEST 40
 #define ANSWER 90
 
-static int round_trips = 50000;
+static int round_trips = 20000;
 
 /* ---- sockets of the two sides ---- */
 

@@ -314,7 +314,7 @@ EACH(a_half_closed_peer_still_gets_its_answers) {
 /* Each kind has an address where nobody listens. */
 EACH(a_refused_connect_says_who_refused_it) {
     mp_address nobody = w->address;
-    if (w->kind == OVER_FILES) check(mp_address_set_path(&nobody, "nobody.socket"));
+    if (mp_address_is_unix(&nobody)) check(mp_address_set_path(&nobody, "nobody.socket"));
     else mp_address_set_port(&nobody, w->kind == OVER_TCP ? 1 : 5433);
     end a = {.world = w};
     a.stream = mp_stream_connect(w->loops[0], &nobody, NULL, world_now_ns(w) + 10 * SECOND,

@@ -124,7 +124,8 @@ void world_open_config(world *w, world_kind kind, uint64_t seed, const mp_loop_c
     check(mp_sim_open(&w->sim, &harsh, SECOND, NULL) == MANTIS_OK);
     for (int i = 0; i < LOOPS; i++)
         check(mp_sim_open_loop(w->sim, &w->loops[i], config, NULL) == MANTIS_OK);
-    check(mp_address_parse(&w->address, "10.1.2.3", 5432));
+    if (kind == OVER_HARSH_SIM && seed % 2) check(mp_address_set_path(&w->address, "/simulated"));
+    else check(mp_address_parse(&w->address, "10.1.2.3", 5432));
     mp_sim_listen(w->sim, &w->address, on_accept, w);
 }
 
