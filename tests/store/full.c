@@ -328,6 +328,12 @@ TEST(a_store_on_a_full_disk_opens_for_reading) {
     store = open_store(store_path, false);
     check_all_there(store.handle, 1000);
     check_equal(set_numbered(store.handle, 1000, 0, VALUE_SIZE_MAX, NULL), MANTIS_FULL);
+    check_equal(mp_handle_begin(store.handle, MANTIS_TRANSACTION_WRITE, -1, NULL), MANTIS_OK);
+    check_equal(round_of(store.handle, 7, VALUE_SIZE_MAX), 0);
+    uint64_t seen = 0;
+    check_equal(mp_handle_scan(store.handle, "", 0, 0, NULL, count_entry, &seen, NULL), MANTIS_OK);
+    check_equal(seen, 1000);
+    check_equal(mp_handle_commit(store.handle, MANTIS_DURABLE_DEFAULT, NULL), MANTIS_OK);
     free_disk();
     check(wait_for_writes(store.handle, 1000) < LIFT_NS);
     check_all_there(store.handle, 1001);
