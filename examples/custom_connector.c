@@ -39,7 +39,7 @@ static const mantis_connector files = {
 static mantis_status write_line(mantis_pool *pool, const char *line, mantis_error *error) {
     mantis_conn conn = {0};
     void *native = NULL;
-    mantis_status status = mantis_pool_acquire(pool, mantis_deadline_ms(200), &conn, error);
+    mantis_status status = mantis_pool_acquire(pool, mantis_deadline_ms(5000), &conn, error);
     if (status == MANTIS_OK) status = mantis_conn_native(conn, &native, error);
     if (status == MANTIS_OK && (fputs(line, native) < 0 || fflush(native) != 0)) status = MANTIS_IO;
     mantis_conn_release_as(&conn,
@@ -49,7 +49,13 @@ static mantis_status write_line(mantis_pool *pool, const char *line, mantis_erro
 
 /* Write to a pool of files with this path, and say how it went. */
 static mantis_status run(const char *path) {
-    mantis_pool_config config = {.connector = &files, .dsn = path, .name = "log", .conns_max = 2};
+    mantis_pool_config config = {
+        .connector = &files,
+        .dsn = path,
+        .name = "log",
+        .conns_max = 2,
+        .fail_fast = 1, /* when an open fails, say so, and do not go on trying until the deadline */
+    };
     mantis_pool *pool = NULL;
     mantis_error error = {0};
     mantis_status status = mantis_pool_open(&pool, &config, &error);

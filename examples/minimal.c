@@ -18,7 +18,7 @@ int main(int argc, char **argv) {
 
     /* One error for all of them: whoever fails says in one line what to do now. */
     if (mantis_pool_open(&pool, &config, &error) != MANTIS_OK ||
-        mantis_pool_acquire(pool, mantis_deadline_ms(1000), &conn, &error) != MANTIS_OK ||
+        mantis_pool_acquire(pool, mantis_deadline_ms(5000), &conn, &error) != MANTIS_OK ||
         mantis_conn_set(conn, "key", 3, "value", 5, &error) != MANTIS_OK ||
         mantis_conn_get(conn, "key", 3, &value, &error) != MANTIS_OK)
         fprintf(stderr, "minimal: %s\n", error.text);

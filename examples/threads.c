@@ -21,7 +21,7 @@ struct clerk {
 
 static mantis_status write_order(mantis_pool *pool, const char *order, mantis_error *error) {
     mantis_conn conn = {0};
-    mantis_status status = mantis_pool_acquire(pool, mantis_deadline_ms(250), &conn, error);
+    mantis_status status = mantis_pool_acquire(pool, mantis_deadline_ms(5000), &conn, error);
     if (status != MANTIS_OK) return status;
     mantis_conn_tag(conn, "write_order"); /* so that a report can say who holds it */
     status = mantis_conn_set(conn, order, strlen(order), "paid", 4, error);
