@@ -117,7 +117,8 @@ def files_in(root):
 
 
 def they_install_into_an_empty_root_and_run(packages):
-    debs = [packages.file(name) for name in sorted(packages.files)]
+    packages.file("mantispool")
+    debs = packages.files.values()
     root = packages.scratch / "root"
     for folder in ("info", "updates", "triggers"):
         (root / "var/lib/dpkg" / folder).mkdir(parents=True)
@@ -194,7 +195,8 @@ def inside(root, *command):
 
 
 def they_install_into_a_bare_debian_with_dpkg_and_run(packages):
-    debs = {name: packages.file(name) for name in packages.files}
+    packages.file("mantispool")
+    debs = packages.files
     root = bare_root(packages.scratch)
     (root / "debs").mkdir()
     for path in debs.values():
