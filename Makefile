@@ -8,7 +8,7 @@ DESTDIR ?=
 WERROR ?= false
 JOBS ?= 2
 
-.PHONY: all run test test-long bench lint check-asan check-tsan mutants install uninstall deb format docs clean
+.PHONY: all run test test-long bench lint check-asan check-tsan mutants go-env install uninstall deb format docs clean
 
 # $(call configured,DIR,OPTIONS): set DIR up, once
 configured = @tools/configure $(1) --prefix=$(PREFIX) $(2)
@@ -59,6 +59,11 @@ format:
 
 docs:
 	@tools/docs
+
+# For programs in Go: eval "$(make -s go-env)"
+go-env:
+	@test -e $(BUILD)/src/libmantispool-store.so || $(MAKE) --no-print-directory all >&2
+	@tools/go-env $(BUILD)
 
 install: all
 	@DESTDIR="$(DESTDIR)" tools/install $(BUILD)
