@@ -12,6 +12,7 @@
 #define TABLE_PART_MAX 63 /* a name in PostgreSQL is cut off beyond */
 #define SHOWN_MAX 60      /* of a wrong parameter, in errors */
 
+static const char default_port[] = "5432"; /* libpq's own, for an empty one in a list */
 static const char own_prefix[] = "mantis_";
 static const char own_parameters[] = "mantis_table=NAME and mantis_reset=SQL";
 
@@ -194,15 +195,22 @@ static uint32_t count_items(const char *list) {
 }
 
 /* Item index of a list with commas, on the heap; a list of one is meant for every host. */
-static bool copy_item(const char *list, uint32_t index, char **out) {
+static bool copy_item(const char *list, uint32_t index, const char *if_empty, char **out) {
     if (!list) return true;
     if (count_items(list) > 1)
         while (index-- > 0) list += strcspn(list, ",") + 1;
-    *out = strndup(list, strcspn(list, ","));
+    size_t size = strcspn(list, ",");
+    *out = size ? strndup(list, size) : strdup(if_empty);
     return *out != NULL;
 }
 
-/* Several hosts: libpq checks whether the lists are of the same length once it connects. */
+static bool has_empty_item(const char *list) {
+    if (!list) return false;
+    return *list == ',' || list[strlen(list) - 1] == ',' || strstr(list, ",,");
+}
+
+/* Several hosts. Where a list is not as long as another, or what an empty item means, is libpq's to
+ * say: then it has them as they are. */
 static mantis_status read_hosts(const PQconninfoOption *options, mp_postgres_dsn *out,
                                 mantis_error *error) {
     const char *host = find_option(options, "host"), *port = find_option(options, "port");
@@ -210,15 +218,15 @@ static mantis_status read_hosts(const PQconninfoOption *options, mp_postgres_dsn
     uint32_t count = count_items(hostaddr ? hostaddr : host), ports = count_items(port);
     bool differs = (host && hostaddr && count_items(host) != count) ||
                    (ports > 1 && ports != count);
-    if (count < 2 || differs) return MANTIS_OK; /* nothing to choose from, or libpq's to refuse */
+    if (count < 2 || differs || has_empty_item(host) || has_empty_item(hostaddr)) return MANTIS_OK;
     if (count > MP_POSTGRES_HOSTS_MAX)
         return mp_error_set(error, MANTIS_INVALID, "DSN: it names %u hosts: at most %d", count,
                             MP_POSTGRES_HOSTS_MAX);
     out->hosts_count = count;
     for (uint32_t i = 0; i < count; i++)
-        if (!copy_item(host, i, &out->hosts[i].host) ||
-            !copy_item(hostaddr, i, &out->hosts[i].hostaddr) ||
-            !copy_item(port, i, &out->hosts[i].port))
+        if (!copy_item(host, i, "", &out->hosts[i].host) ||
+            !copy_item(hostaddr, i, "", &out->hosts[i].hostaddr) ||
+            !copy_item(port, i, default_port, &out->hosts[i].port))
             return refuse_memory(error);
     return MANTIS_OK;
 }

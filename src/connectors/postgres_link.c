@@ -99,11 +99,9 @@ static uint32_t find_host(const host_walk *walk) {
     uint32_t i = 0;
     for (; i < walk->dsn->hosts_count; i++) {
         const mp_postgres_host *host = &walk->dsn->hosts[i];
-        const char *name = or_empty(host->host);
-        const char *port = or_empty(host->port);
-        if (!*name) name = or_empty(host->hostaddr);
-        bool is_here = strcmp(name, walk->host) == 0 && (!*port || strcmp(port, walk->port) == 0);
-        if ((walk->left >> i & 1) && is_here) break;
+        bool is_name = strcmp(host->host ? host->host : host->hostaddr, walk->host) == 0;
+        bool is_port = !host->port || strcmp(host->port, walk->port) == 0;
+        if ((walk->left >> i & 1) && is_name && is_port) break;
     }
     return i;
 }

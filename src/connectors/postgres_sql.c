@@ -1,6 +1,7 @@
 /* Preparing and running the statements. */
 #include "connectors/postgres_sql.h"
 
+#include "base/assert.h"
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -102,6 +103,7 @@ static void format_sql(const char *sql, const char *table, char out[SQL_SIZE]) {
     for (const char *at; (at = strstr(sql, "$T")); sql = at + 2)
         mp_text_add(&text, "%.*s%s", (int)(at - sql), sql, table);
     mp_text_add(&text, "%s", sql);
+    mp_assert(text.length < SQL_SIZE);
 }
 
 /* ---- parameters ---- */

@@ -228,8 +228,26 @@ class Servers:
                            check=True)
         target.chmod(0o700)
 
-    def start(self, hba=TRUST, **settings):
-        """A new server, running."""
+    def certificate(self):
+        """(certificate, key) for 127.0.0.1 and localhost, signed by itself, made once."""
+        certificate, key = self.folder / "server.crt", self.folder / "server.key"
+        if not shutil.which("openssl"):
+            raise Skip("openssl is not installed")
+        if not key.exists():
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                            "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+                            "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+                            "-keyout", key, "-out", certificate], check=True, capture_output=True)
+            key.chmod(0o600)
+            if self.user:
+                os.chown(key, self.user.pw_uid, self.user.pw_gid)
+        return certificate, key
+
+    def start(self, hba=TRUST, tls=False, **settings):
+        """A new server, running; with tls it takes connections both with TLS and without."""
+        if tls:
+            certificate, key = self.certificate()
+            settings = {"ssl": "on", "ssl_cert_file": certificate, "ssl_key_file": key, **settings}
         server = Server(self, next(self.numbers), hba, settings)
         self.copy_template(server.data)
         server.start()

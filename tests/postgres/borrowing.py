@@ -215,6 +215,20 @@ def a_check_notices_a_dead_connection_that_nobody_borrows(ground):
         assert pool.stats()["closed_check"] + pool.stats()["closed_broken"] == 1
 
 
+@case
+def all_of_it_works_over_tls(ground):
+    server = ground.servers.start(tls=True)
+    certificate, _ = ground.servers.certificate()
+    dsn = server.dsn(sslmode="verify-full", sslrootcert=certificate)
+    with ground.pool(dsn, conns_min=1, conns_max=1, check_interval_ms=50) as pool:
+        assert pool.borrow("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == "t"
+        pid = pool.borrow("SELECT pg_backend_pid()", how="dirty")
+        wait_for(lambda: pool.stats()["checked"] > 0, "it is checked")
+        assert pool.borrow("SELECT pg_backend_pid()") == pid
+        server.sql(f"SELECT pg_terminate_backend({pid}, 60000)")
+        assert pool.borrow("SELECT pg_backend_pid()") != pid
+
+
 # ---- roles ----
 
 
