@@ -244,10 +244,7 @@ void mp_listen_remove(mp_listen *listen, mp_listener *listener) {
     free(listener);
 }
 
-bool mp_listen_address(const mp_listener *listener, mp_address *out) {
-    *out = listener->address;
-    return true;
-}
+const mp_address *mp_listen_address(const mp_listener *listener) { return &listener->address; }
 
 /* ---- the acceptor ---- */
 

@@ -56,8 +56,9 @@ mantis_status mp_listen_add(mp_listen *listen, const mp_listen_config *config, m
  * are reset. */
 void mp_listen_remove(mp_listen *listen, mp_listener *listener);
 
-/* Where it listens, with the port that was chosen. */
-bool mp_listen_address(const mp_listener *listener, mp_address *out);
+/* Where it listens, with the port that was chosen.
+ * Owner   the listener. */
+const mp_address *mp_listen_address(const mp_listener *listener);
 
 /* Accept nothing for now; connections queue up in the kernel. */
 void mp_listen_pause(mp_listen *listen);

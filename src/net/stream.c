@@ -53,9 +53,9 @@ struct mp_stream {
     passage *passage;
     chunk *kept;                  /* at most one */
     chunk *backlog, *backlog_end; /* oldest and newest */
+    size_t backlog_bytes;
     uint64_t received, sent;
     int fd;
-    uint32_t backlog_bytes;
     int broken_errno;      /* what is sent is thrown away, and reading goes on to the end */
     uint8_t broken_status; /* 0: it is whole */
     uint8_t state;
@@ -296,7 +296,7 @@ static size_t write_now(mp_stream *stream, const struct iovec *pieces, uint32_t 
 
 /* Copy what was not taken. False: no memory. */
 static bool append(mp_stream *stream, const unsigned char *data, size_t size) {
-    stream->backlog_bytes += (uint32_t)size;
+    stream->backlog_bytes += size;
     chunk *last = stream->backlog_end;
     size_t room = last ? last->size - last->to : 0, fits = size < room ? size : room;
     if (fits) fill(last, data, fits);
@@ -347,7 +347,7 @@ static void write_backlog(mp_stream *stream) {
             pieces[count++] = (struct iovec){c->data + c->from, c->to - c->from};
         size_t taken = write_now(stream, pieces, count);
         if (taken == 0) return;
-        stream->backlog_bytes -= (uint32_t)taken;
+        stream->backlog_bytes -= taken;
         while (taken) {
             chunk *first = stream->backlog;
             size_t part = first->to - first->from < taken ? first->to - first->from : taken;
@@ -422,6 +422,7 @@ static void gather_piece(mp_stream *stream, const unsigned char *data, size_t si
 }
 
 void mp_stream_sendv(mp_stream *stream, const struct iovec *pieces, uint32_t count) {
+    mp_assert(stream->state < CLOSING); /* N3 */
     if (stream->broken_status) return;
     for (uint32_t i = 0; i < count; i++)
         if (pieces[i].iov_len) gather_piece(stream, pieces[i].iov_base, pieces[i].iov_len);
@@ -552,6 +553,7 @@ static void run_connecting(mp_stream *stream) {
 /* What the kernel takes now of the backlog. Its owner may be called. */
 static void run_write(mp_stream *stream) {
     clear(stream, MP_EVENT_WRITE);
+    if (!stream->backlog) return;
     write_backlog(stream);
     if (stream->backlog || !stream->is_full) return;
     stream->is_full = false;
@@ -711,7 +713,7 @@ static void on_close_due(mp_timer *timer, mp_loop *loop) {
 
 /* It is over; its owner is told in the stream's turn. */
 static void close_now(mp_stream *stream) {
-    if (!stream->handler->on_closed) {
+    if (!stream->handler->on_closed || stream->state == LOOSE) {
         die(stream);
         return;
     }

@@ -14,7 +14,8 @@
  * N1  Every byte that arrived is given to on_bytes, in order, before on_end says that it was the
  *     last; also after a failed write, also when the stream moved to another loop.
  * N2  on_end is called once at most, and after it no on_bytes.
- * N3  After mp_stream_close(), _abort() and _detach() nothing more is called here, but on_closed.
+ * N3  After mp_stream_close(), _abort() and _detach() nothing more is called here but on_closed,
+ *     and nothing may be sent.
  * N4  What was sent goes out in order, and whole unless the stream ends before.
  * N5  Nothing is called from within mp_stream_* functions, so the owner need not be re-entrant.
  *
@@ -36,7 +37,6 @@
 #define MP_STREAM_READ_MAX ((size_t)64 << 10) /* the most that is read at once, and in a turn */
 #define MP_STREAM_KEEP_MAX ((size_t)16 << 10) /* the most that on_bytes may leave and want more */
 #define MP_STREAM_FULL ((size_t)64 << 10)     /* on_full: so much was refused by the kernel */
-#define MP_STREAM_SEND_PIECES_MAX 16          /* of one mp_stream_send() */
 
 typedef struct mp_stream mp_stream;
 
@@ -59,7 +59,7 @@ typedef struct mp_stream_handler {
     void (*on_end)(mp_stream *stream, const mantis_error *error, void *owner);
 
     /* The kernel takes no more, and MP_STREAM_FULL bytes wait in the stream: stop what feeds it,
-     * until on_drained says that all of them went out. */
+     * until on_drained says that all of them went out, or on_end that it is too late. */
     void (*on_full)(mp_stream *stream, void *owner);
     void (*on_drained)(mp_stream *stream, void *owner);
 
@@ -118,8 +118,8 @@ void mp_stream_set_handler(mp_stream *stream, const mp_stream_handler *handler, 
 
 /* ---- bytes ---- */
 
-/* Send these pieces, at most MP_STREAM_SEND_PIECES_MAX, one behind the other. The memory is the
- * caller's again on return, but for what lies in the bytes that on_bytes was given. */
+/* Send these pieces, one behind the other. The memory is the caller's again on return; of what lies
+ * in the bytes that on_bytes was given, when that returns. */
 void mp_stream_sendv(mp_stream *stream, const struct iovec *pieces, uint32_t count);
 
 /* Send one piece. */

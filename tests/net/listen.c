@@ -103,7 +103,8 @@ TEST(a_port_of_the_kernel_s_choice_is_known_and_connections_know_both_ends) {
     mp_listen_config config = at_host("127.0.0.1");
     config.tag = &config;
     mp_address address, ours, theirs;
-    check(mp_listen_address(add(&config), &address) && mp_address_port(&address) > 0);
+    address = *mp_listen_address(add(&config));
+    check(mp_address_port(&address) > 0);
     int fd = connect_to(&address);
     until_accepted(1);
     check(desk.tag == &config);
@@ -202,8 +203,7 @@ TEST(a_name_without_a_file_is_listened_on) {
     char name[64], text[MP_ADDRESS_TEXT_MAX];
     snprintf(name, sizeof name, "@mantis-test-%d", getpid());
     mp_listen_config config = at_path(name);
-    mp_address address;
-    check(mp_listen_address(add(&config), &address));
+    mp_address address = *mp_listen_address(add(&config));
     check(strcmp(mp_address_format(&address, text), name) == 0);
     int fd = connect_to(&config.address);
     until_accepted(1);
@@ -222,8 +222,7 @@ TEST(an_inherited_socket_is_listened_on_and_another_descriptor_is_refused) {
     check(mp_listen_add(desk.listen, &inherited, NULL, &error) == MANTIS_INVALID);
     check_contains(error.text, "is no socket that listens");
     check(listen(fd, 8) == 0);
-    mp_address address;
-    check(mp_listen_address(add(&inherited), &address));
+    mp_address address = *mp_listen_address(add(&inherited));
     int client = connect_to(&address);
     until_accepted(1);
     close(client);
@@ -233,8 +232,7 @@ TEST(an_inherited_socket_is_listened_on_and_another_descriptor_is_refused) {
 TEST(a_port_in_use_and_an_address_of_another_machine_are_said) {
     open_desk();
     mp_listen_config config = at_host("127.0.0.1"), foreign = at_host("192.0.2.1");
-    mp_address address;
-    check(mp_listen_address(add(&config), &address));
+    mp_address address = *mp_listen_address(add(&config));
     mantis_error error = {0};
     config.address = address;
     check(mp_listen_add(desk.listen, &config, NULL, &error) == MANTIS_LOCKED);
@@ -247,8 +245,7 @@ TEST(a_paused_acceptor_lets_them_queue_and_a_removed_socket_refuses) {
     open_desk();
     mp_listen_config config = at_host("127.0.0.1");
     mp_listener *listener = add(&config);
-    mp_address address;
-    check(mp_listen_address(listener, &address));
+    mp_address address = *mp_listen_address(listener);
     mp_listen_pause(desk.listen);
     int fd = connect_to(&address);
     turn_for(20 * MS);
@@ -308,8 +305,7 @@ TEST(without_descriptors_every_client_is_accepted_or_refused_and_nothing_spins) 
     desk.keeps = true;
     mp_listen_config config = at_host("127.0.0.1");
     config.backlog = 128;
-    mp_address address;
-    check(mp_listen_address(add(&config), &address));
+    mp_address address = *mp_listen_address(add(&config));
     lower_limit(10);
     pid_t child = start_clients(&address, 60);
     int refused = end_clients(child);
@@ -338,8 +334,7 @@ TEST(an_acceptor_that_lost_its_reserve_waits_without_spinning_and_comes_back) {
     open_desk();
     desk.keeps = true;
     mp_listen_config config = at_host("127.0.0.1");
-    mp_address address;
-    check(mp_listen_address(add(&config), &address));
+    mp_address address = *mp_listen_address(add(&config));
     int fds[5];
     for (int i = 0; i < 5; i++) fds[i] = connect_to(&address);
     lower_limit(0);

@@ -344,11 +344,10 @@ TEST(a_stream_that_wanders_between_threads_echoes_every_byte) {
     mp_listen_config config = {0};
     mp_listen *acceptor = NULL;
     mp_listener *listener = NULL;
-    mp_address address;
     check(mp_address_parse(&config.address, "127.0.0.1", 0));
     check(mp_listen_open(&acceptor, w.loops[0], &handler, NULL) == MANTIS_OK);
     check(mp_listen_add(acceptor, &config, &listener, NULL) == MANTIS_OK);
-    check(mp_listen_address(listener, &address));
+    mp_address address = *mp_listen_address(listener);
     pthread_t runners[2], sender;
     for (int i = 0; i < 2; i++) check(pthread_create(&runners[i], NULL, run_loop, w.loops[i]) == 0);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);

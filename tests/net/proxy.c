@@ -1,6 +1,7 @@
 /* What a plain byte proxy costs on src/net, beside the same proxy written straight on epoll: system
  * calls and CPU time a round trip. Both sides are other processes of this program: 32 clients that
- * each send a request and wait for its answer, and a server that answers.
+ * each send a request and wait for its answer, and a server that answers. And CPU time for much data
+ * in one direction, from a server that never pauses.
  *
  *     net-proxy [rounds [round trips a round]] */
 #include "lib/tap.h"
@@ -97,6 +98,35 @@ static void run_server(int listener) {
             else left--;
             if (!size) close(fd);
         }
+    }
+}
+
+/* ---- much data, from one server to one client ---- */
+
+#define BULK_BYTES ((size_t)256 << 20)
+
+static void send_much(int listener) {
+    static char bytes[1 << 16];
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    for (size_t left = BULK_BYTES; left; left -= sizeof bytes) {
+        size_t done = 0;
+        while (done < sizeof bytes) {
+            ssize_t size = write(fd, bytes + done, sizeof bytes - done);
+            check(size > 0);
+            done += (size_t)size;
+        }
+    }
+    char end;
+    check(read(fd, &end, 1) == 0);
+}
+
+static void receive_much(const struct sockaddr_in *address) {
+    static char bytes[1 << 16];
+    int fd = connect_to(address, 0);
+    for (size_t left = BULK_BYTES; left;) {
+        ssize_t size = read(fd, bytes, sizeof bytes);
+        check(size > 0);
+        left -= (size_t)size;
     }
 }
 
@@ -250,17 +280,30 @@ static void be_clients(int fd, const struct sockaddr_in *address) {
     run_clients(address);
 }
 
+static void be_sender(int fd, const struct sockaddr_in *address) {
+    (void)address;
+    send_much(fd);
+}
+
+static void be_receiver(int fd, const struct sockaddr_in *address) {
+    (void)fd;
+    receive_much(address);
+}
+
 typedef struct cost {
     double calls, cpu_us;
 } cost;
 
-static cost measure(uint64_t (*proxy)(int, const struct sockaddr_in *)) {
+/* Per round trip; of much data as if it were one. */
+static cost measure(uint64_t (*proxy)(int, const struct sockaddr_in *), bool is_bulk) {
     struct sockaddr_in front, back;
     int front_fd = listen_any(&front), back_fd = listen_any(&back);
-    pid_t server = start(be_server, back_fd, NULL), clients = start(be_clients, -1, &front);
+    pid_t server = start(is_bulk ? be_sender : be_server, back_fd, NULL);
+    pid_t clients = start(is_bulk ? be_receiver : be_clients, -1, &front);
+    int trips = is_bulk ? 1 : round_trips;
     double before = cpu_seconds();
     double calls = (double)proxy(front_fd, &back);
-    cost result = {calls / round_trips, (cpu_seconds() - before) * 1e6 / round_trips};
+    cost result = {calls / trips, (cpu_seconds() - before) * 1e6 / trips};
     int status = 0;
     check(waitpid(clients, &status, 0) == clients && status == 0);
     check(waitpid(server, &status, 0) == server && status == 0);
@@ -276,19 +319,24 @@ static int by_cpu(const void *left, const void *right) {
 
 int main(int count, char **words) {
     enum { ROUNDS_MAX = 101 };
-    cost hand[ROUNDS_MAX], net[ROUNDS_MAX];
+    cost hand[ROUNDS_MAX], net[ROUNDS_MAX], bulk[ROUNDS_MAX];
     int rounds = count > 1 ? atoi(words[1]) : 3;
     if (count > 2) round_trips = atoi(words[2]);
     for (int i = 0; i < rounds; i++) {
-        hand[i] = measure(proxy_by_hand);
-        net[i] = measure(proxy_on_net);
+        hand[i] = measure(proxy_by_hand, false);
+        net[i] = measure(proxy_on_net, false);
+        bulk[i] = measure(proxy_on_net, true);
     }
     qsort(hand, (size_t)rounds, sizeof *hand, by_cpu);
     qsort(net, (size_t)rounds, sizeof *net, by_cpu);
-    cost h = hand[rounds / 2], n = net[rounds / 2];
+    qsort(bulk, (size_t)rounds, sizeof *bulk, by_cpu);
+    cost h = hand[rounds / 2], n = net[rounds / 2], b = bulk[rounds / 2];
     printf("# by hand: %.2f system calls, %.2f us of CPU a round trip\n", h.calls, h.cpu_us);
     printf("# on net:  %.2f system calls, %.2f us of CPU a round trip, %.3f of by hand\n", n.calls,
            n.cpu_us, n.cpu_us / h.cpu_us);
+    double mebibytes = (double)(BULK_BYTES >> 20);
+    printf("# much data on net: %.2f s of CPU a GiB, %.1f system calls a MiB\n",
+           b.cpu_us / 1e6 * 1024 / mebibytes, b.calls / mebibytes);
     bool is_ok = n.calls < 5;
     printf("%sok 1 - a_round_trip_through_a_proxy_takes_less_than_five_system_calls\n1..1\n",
            is_ok ? "" : "not ");

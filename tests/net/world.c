@@ -103,7 +103,7 @@ static void open_kernel(world *w, world_kind kind, const mp_loop_config *config)
     mp_listener *added = NULL;
     check(mp_listen_open(&w->listen, w->loops[0], &handler, NULL) == MANTIS_OK);
     check(mp_listen_add(w->listen, &listener, &added, NULL) == MANTIS_OK);
-    check(mp_listen_address(added, &w->address));
+    w->address = *mp_listen_address(added);
 }
 
 void world_open_config(world *w, world_kind kind, uint64_t seed, const mp_loop_config *config) {
