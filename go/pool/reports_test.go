@@ -93,6 +93,7 @@ func TestStatisticsOfAClosedPoolAreAnError(t *testing.T) {
 }
 
 func TestHoldersSaySinceWhen(t *testing.T) {
+	t.Parallel()
 	p := newPool(t, &pool.PoolConfig{})
 	acquire(t, p)
 	began := time.Now()
@@ -163,6 +164,7 @@ func (l *lines) have(text string) bool {
 }
 
 func TestLeakIsReportedOnce(t *testing.T) {
+	t.Parallel()
 	leaks := make(chan pool.Holder, 10)
 	var log lines
 	p := newPool(t, &pool.PoolConfig{LeakAfter: time.Millisecond, TrackHolders: true,
