@@ -305,6 +305,7 @@ TEST(a_mock_refuses_every_password) {
     mantis_status client_status;
     check(mp_scram_verifier_init(&mock, BYTES("alice"), (mp_view){0}, 10, process_secret));
     check_equal(log_in(&mock, BYTES("pencil"), NULL, NULL, &client_status), MANTIS_INVALID);
+    check_equal(log_in(&mock, BYTES(""), NULL, NULL, &client_status), MANTIS_INVALID);
     mock.is_mock = false; /* and it is not by chance: no password has an empty key */
     check_equal(log_in(&mock, BYTES("pencil"), NULL, NULL, &client_status), MANTIS_INVALID);
 }

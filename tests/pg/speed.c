@@ -1,6 +1,6 @@
 /* What the hot path costs: finding messages in a buffer, renaming a Bind, telling SQL apart. The
- * traffic is that of pgbench -S. Prints the best of several rounds; a bound of a hundredth of what a
- * transaction costs a pooler (about 15 us) holds on any machine that could run one. */
+ * traffic is that of pgbench -S. Prints the best of several rounds; a bound of a hundredth of what
+ * a transaction costs a pooler (about 15 us) holds on any machine that could run one. */
 #include "lib/tap.h"
 
 #include "pg/answer.h"
