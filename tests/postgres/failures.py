@@ -16,7 +16,7 @@ from postgres import TRUST, Servers, Silent, wait_for
 BACK_OFF_MS = 300  # least and most: how long a pool leaves a server alone that has failed
 RECOVERY_MS = 1000 + BACK_OFF_MS
 BORROWERS = 12
-OUTAGE_S = 1.0
+OUTAGE_S = 1.0  # where connects are counted
 SCRAM = TRUST.replace("host all all 127.0.0.1/32 trust", "host all all 127.0.0.1/32 scram-sha-256")
 
 
@@ -30,9 +30,9 @@ class Ground:
                                        "backoff_max_ms": BACK_OFF_MS, **settings})
 
 
-def see_cause(pool, words, sqlstate="-"):
+def see_cause(pool, words, sqlstate="-", seconds=OUTAGE_S):
     """Many borrowers at once, none of whom gets a connection: each is told why."""
-    for status, state, text in pool.burst(BORROWERS, int(1000 * OUTAGE_S)):
+    for status, state, text in pool.burst(BORROWERS, int(1000 * seconds)):
         assert status == "TIMEOUT", f"{status}: {text}"
         assert words in text, text
         assert state == sqlstate, f"{state}: {text}"
@@ -145,7 +145,8 @@ def a_silent_host_does_not_keep_a_pool_from_the_next(ground):
 @case
 def a_name_that_is_none_is_named(ground):
     with ground.pool("postgres://postgres@no.such.host.invalid/postgres") as pool:
-        see_cause(pool, 'could not translate host name "no.such.host.invalid"')
+        see_cause(pool, 'could not translate host name "no.such.host.invalid"',
+                  seconds=0.5)
 
 
 @case
@@ -214,7 +215,7 @@ def a_full_server_is_named_and_a_place_is_taken_soon(ground):
 def a_database_that_is_not_there_is_named(ground):
     server = ground.servers.start()
     with ground.pool(server.dsn(db="nowhere")) as pool:
-        see_cause(pool, 'database "nowhere" does not exist', "3D000")
+        see_cause(pool, 'database "nowhere" does not exist', "3D000", seconds=0.5)
 
 
 @case
@@ -236,7 +237,7 @@ def something_that_is_no_postgresql_is_told_apart(ground):
     try:
         port = server.stdout.readline().strip()
         with ground.pool(f"postgres://postgres@127.0.0.1:{port}/postgres") as pool:
-            see_cause(pool, "received invalid response to SSL negotiation: H")
+            see_cause(pool, "received invalid response to SSL negotiation: H", seconds=0.5)
     finally:
         server.kill()
         server.communicate()
