@@ -150,6 +150,13 @@ def a_block_that_is_not_run_is_built_and_listed(place):
 
 
 @case
+def a_block_that_needs_a_program_is_passed_over_without_it(place):
+    outcome = only(place, "<!-- needs: no-such-program -->\n```sh\nfalse\n```\n")
+    assert outcome.skipped == "there is no no-such-program", outcome
+    assert only(place, "<!-- needs: sh -->\n```sh\nfalse\n```\n").failure
+
+
+@case
 def a_block_that_does_not_say_what_it_is_is_found(place):
     assert "no language" in found_in(place, "```\nx\n```\n")
     assert "'python' is none of" in found_in(place, "```python\nx\n```\n")

@@ -5,6 +5,7 @@ A block is a fence with a language. One line directly before it may say somethin
     <!-- not run: REASON -->     it is built, or its syntax is read, and no more
     <!-- not built: REASON -->   not even that
     <!-- file: NAME -->          it is also a file of this name, for the shell blocks after it
+    <!-- needs: PROGRAM -->      it is passed over, and listed, where there is no such program
 
 A block of `output` is what the block before it prints, line by line; `...` stands for anything in
 its line, and a line of its own for any lines."""
@@ -15,9 +16,10 @@ import re
 RUN = ("c", "go", "sh", "console")  # what is built and run
 SHOWN = ("text", "ini", "sql", "json", "cmake", "meson", "make", "diff")  # what is only shown
 OUTPUT = "output"
+NAMED = ("file", "needs")  # marks that name something; the others say why
 
 FENCE = re.compile(r"^(\s*)```(.*)$")
-MARK = re.compile(r"^\s*<!-- (not run|not built|file)\b:?\s*(.*?)\s*-->\s*$")
+MARK = re.compile(r"^\s*<!-- (not run|not built|file|needs)\b:?\s*(.*?)\s*-->\s*$")
 INDENTED = re.compile(r"^(?: {4}|\t)\s*\S")
 LIST_ITEM = re.compile(r"^\s*(?:[-*+]|\d+\.)\s")
 
@@ -109,7 +111,7 @@ class Reader:
         line, word, rest = self.mark
         self.mark = None
         if not rest:
-            self.find(line, f"'{word}' needs a {'name' if word == 'file' else 'reason'}")
+            self.find(line, f"'{word}' needs a {'name' if word in NAMED else 'reason'}")
         elif word != "file" and block.language not in RUN:
             self.find(line, f"a block of '{block.language}' is not run anyway")
         else:

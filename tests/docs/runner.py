@@ -291,6 +291,10 @@ class Checker:
         if "not built" in block.marks:
             return [Outcome(f"the {block.language} at {block.place}",
                             skipped=f"not built: {block.marks['not built']}")]
+        needed = block.marks.get("needs")
+        if needed and not shutil.which(needed):
+            return [Outcome(f"the {block.language} at {block.place}",
+                            skipped=f"there is no {needed}")]
         if block.language in ("c", "go"):
             return self.check_program(block)
         return self.check_shell(block)
