@@ -138,6 +138,17 @@ void mp_request_write_query(mp_wire_out *out, mp_view sql) {
     write_one_string(out, MP_REQUEST_QUERY, sql);
 }
 
+void mp_request_write_literal(mp_wire_out *out, mp_view value) {
+    if (value.size && memchr(value.data, '\\', value.size)) mp_wire_write_u8(out, 'E');
+    mp_wire_write_u8(out, '\'');
+    for (size_t i = 0; i < value.size; i++) {
+        uint8_t byte = (uint8_t)value.data[i];
+        if (byte == '\'' || byte == '\\') mp_wire_write_u8(out, byte);
+        mp_wire_write_u8(out, byte);
+    }
+    mp_wire_write_u8(out, '\'');
+}
+
 void mp_request_write_parse(mp_wire_out *out, mp_view name, mp_view sql, const uint32_t *types,
                             uint16_t types_count) {
     mp_wire_begin(out, MP_REQUEST_PARSE);

@@ -92,6 +92,10 @@ bool mp_request_rename(const mp_message *message, mp_view name, mp_wire_out *out
 
 void mp_request_write_query(mp_wire_out *out, mp_view sql);
 
+/* A string constant of SQL, as part of a query that is being written: 'it''s', or E'a\\b' if there
+ * is a backslash, so that standard_conforming_strings does not matter. */
+void mp_request_write_literal(mp_wire_out *out, mp_view value);
+
 /* types are numbers in the machine's order. */
 void mp_request_write_parse(mp_wire_out *out, mp_view name, mp_view sql, const uint32_t *types,
                             uint16_t types_count);

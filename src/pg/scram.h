@@ -11,10 +11,10 @@
  * Who has checked a proof has seen the client's key, and can log in with it where the same secret
  * is stored: so a pooler needs no password of anybody (mp_scram_keys).
  *
- * The exchanges are structs in the caller's memory, and hold secrets until they are finished. What
- * comes in is at most MP_SCRAM_MESSAGE_SIZE_MAX; what goes out points into the struct. All failures
- * answer INVALID with a SQLSTATE and a text for the log: a client should be told only that its
- * login failed. */
+ * The exchanges are structs in the caller's memory and hold secrets: whoever has one wipes it with
+ * mp_crypto_wipe() in the end. What comes in is at most MP_SCRAM_MESSAGE_SIZE_MAX; what goes out
+ * points into the struct. All failures answer INVALID with a SQLSTATE and a text for the log: a
+ * client should be told only that its login failed. */
 #ifndef MP_PG_SCRAM_H
 #define MP_PG_SCRAM_H
 

@@ -9,8 +9,6 @@
 #define CODE_CANCEL 80877102u
 #define CODE_SSL 80877103u
 #define CODE_GSSENC 80877104u
-#define CODE_MAJOR(code) ((code) >> 16)
-#define CODE_MINOR(code) ((code)&0xffffu)
 #define LENGTH_MIN 8u /* the length and the code */
 #define EXTENSION "_pq_."
 
@@ -116,14 +114,15 @@ static mantis_status parse_packet(mp_wire_in in, mp_startup *out, mantis_error *
         *out = (mp_startup){.kind = code == CODE_SSL ? MP_STARTUP_SSL : MP_STARTUP_GSSENC};
         return MANTIS_OK;
     }
-    if (CODE_MAJOR(code) == 2)
+    uint32_t major = code >> 16, minor = code & 0xffffu;
+    if (major == 2)
         return mp_sqlstate_fail(error, MP_SQLSTATE_FEATURE_NOT_SUPPORTED,
                                 "old V2 protocol not supported");
-    if (CODE_MAJOR(code) != 3)
+    if (major != 3)
         return mp_sqlstate_fail(error, MP_SQLSTATE_FEATURE_NOT_SUPPORTED,
                                 "unsupported frontend protocol %u.%u: server supports "
                                 "3.0 to 3.0",
-                                CODE_MAJOR(code), CODE_MINOR(code));
+                                major, minor);
     return parse_login(in, code, out, error);
 }
 

@@ -5,6 +5,7 @@
  *     statements on|off                a text a line: what sqltext finds; with standard strings?
  *     session PORT USER SECRET KEYS METHODS
  *                                      log in, run a query a line, print the answers
+ *     literals PORT USER               what the server makes of each line as a constant of SQL
  *     extended PORT USER               a conversation of the extended protocol with other names
  *     copy PORT USER                   a copy that fails at our wish
  *     cancel PORT USER                 a query that is cancelled
@@ -136,6 +137,28 @@ static void session(char **args) {
         mp_request_write_query(&connection.out, bytes_of(line));
         talk_send(&connection);
         talk_print(&connection);
+    }
+    leave();
+}
+
+/* The server tells the bytes of each text, without standard strings and with them. */
+static void literals(char **args) {
+    static const char *const settings[] = {"SET standard_conforming_strings = off",
+                                           "SET standard_conforming_strings = on"};
+    mp_wire_out *out = &connection.out;
+    log_in_freely(args);
+    for (char *line = read_line(); line; line = read_line()) {
+        mp_view text = bytes_of(line);
+        for (int i = 0; i < 2; i++) {
+            mp_request_write_query(out, mp_view_of(settings[i]));
+            mp_wire_begin(out, MP_REQUEST_QUERY);
+            mp_wire_write_bytes(out, "SELECT encode(convert_to(", 25);
+            mp_request_write_literal(out, text);
+            mp_wire_write_string(out, mp_view_of(", 'UTF8'), 'hex')"));
+            mp_wire_commit(out, MP_REQUEST_QUERY);
+        }
+        talk_send(&connection);
+        for (int i = 0; i < 4; i++) talk_print(&connection);
     }
     leave();
 }
@@ -366,10 +389,10 @@ int main(int count, char **words) {
         const char *name;
         int args_count;
         void (*run)(char **args);
-    } commands[] = {{"prepare", 0, prepare},       {"check", 0, check},
-                    {"statements", 1, statements}, {"session", 5, session},
-                    {"extended", 2, extended},     {"copy", 2, copy},
-                    {"cancel", 2, cancel},         {"serve", 2, serve}};
+    } commands[] = {
+        {"prepare", 0, prepare}, {"check", 0, check},       {"statements", 1, statements},
+        {"session", 5, session}, {"literals", 2, literals}, {"extended", 2, extended},
+        {"copy", 2, copy},       {"cancel", 2, cancel},     {"serve", 2, serve}};
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         if (count < 2 || strcmp(words[1], commands[i].name) != 0) continue;
         if (count != commands[i].args_count + 2) die("%s: other arguments", words[1]);

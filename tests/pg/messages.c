@@ -206,6 +206,21 @@ TEST(requests_without_a_body_are_written_as_they_are_on_the_wire) {
                                  "c=biws");
 }
 
+TEST(a_literal_is_quoted_whatever_is_in_it) {
+    static const struct {
+        const char *value, *literal;
+    } rows[] = {{"", "''"},
+                {"it's", "'it''s'"},
+                {"'", "''''"},
+                {"a\\b'c", "E'a\\\\b''c'"},
+                {"\xc3\xa4;--", "'\xc3\xa4;--'"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        start(&paper);
+        mp_request_write_literal(&paper.out, mp_view_of(rows[i].value));
+        check_view(written(&paper), rows[i].literal);
+    }
+}
+
 /* ---- the same message with another statement's name ---- */
 
 /* The renamed message: its new beginning, and the rest of the old one. */

@@ -99,6 +99,15 @@ def renamed_messages_are_the_servers_statement(ground):
 
 
 @case
+def a_literal_is_the_text_it_was_made_of(ground):
+    texts = ["plain", "it's", "a\\b", "\\", "'\\'", "\\'; SELECT 1; --", "\u00e4\n\t$$", "''"]
+    lines = ground.driver.run("literals", ground.server.port, "postgres",
+                              lines=[hexed(text) for text in texts])
+    told = [line[2:] for line in lines if line.startswith("D ")]
+    assert told == [hexed(text) for text in texts for _ in range(2)], lines
+
+
+@case
 def a_copy_ends_when_we_say_that_it_failed(ground):
     lines = ground.driver.run("copy", ground.server.port, "postgres")
     assert lines[:2] == ["C CREATE TABLE", "G text 2"], lines
