@@ -147,11 +147,12 @@ def without_the_libraries_the_error_is_one_that_the_document_explains(context):
     context.need_go()
     document = (toolchain.ROOT / "docs/go-api.md").read_text(encoding="utf-8")
     _, go = context.toolchains[0]
-    nothing = context.scratch / "nothing"
+    nothing = context.scratch / "nothing"  # and flags that Go has nothing built with
     nothing.mkdir()
     status, said = toolchain.run(go, "build", ".", cwd=context.program(),
                                  env=toolchain.environment(PKG_CONFIG_PATH="",
-                                                           PKG_CONFIG_LIBDIR=str(nothing)))
+                                                           PKG_CONFIG_LIBDIR=str(nothing),
+                                                           CGO_CFLAGS=f"-DNEW_{os.getpid()}"))
     assert status != 0 and "pkg-config" in said, said
     found = re.search(r"Package mantispool was not found in the pkg-config search path", said)
     assert found and found.group(0) in document, said
