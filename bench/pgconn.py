@@ -1,6 +1,6 @@
 """Pooling libpq's connections: MantisPool beside a connection a caller, beside libpq opened for
-each query, and beside pgx's pool. All send the query of `pgbench -S`, prepared once a connection, to
-one PostgreSQL; `mantispool bench postgres://…` reads keys of a table beside them."""
+each query, and beside pgx's pool. All send the query of `pgbench -S`, prepared once a connection,
+to one PostgreSQL; `mantispool bench postgres://…` reads keys of a table beside them."""
 
 import bars
 import database
