@@ -4,6 +4,13 @@
 
 #include <pthread.h>
 
+/* Syncs cost nothing here: there are many thousands of them, and what they are for is tested
+ * elsewhere. */
+int fdatasync(int fd) {
+    (void)fd;
+    return 0;
+}
+
 #define CAS(handle, key, value, expected, version)                                                 \
     compare_and_set(handle, key, value, expected, version, NULL)
 
@@ -278,8 +285,6 @@ static int compare_written(const void *left, const void *right) {
 
 /* Each increment came right after the write whose version it expected. */
 static void race_many(bool group, uint64_t target) {
-    const char *memory = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : NULL;
-    if (memory) setenv("TMPDIR", memory, 1); /* a hundred thousand syncs */
     char path[FRESH_PATH_MAX];
     snprintf(path, sizeof path, "%s", fresh_path("race"));
     opened store = open_store(path, group);

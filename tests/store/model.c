@@ -15,6 +15,13 @@
 
 #include <pthread.h>
 
+/* Syncs cost nothing here: there are many thousands of them, and what they are for is tested
+ * elsewhere. */
+int fdatasync(int fd) {
+    (void)fd;
+    return 0;
+}
+
 /* In the order of their bytes, many of them beginnings of others. */
 static const char *const keys[] = {"a",   "a\x01", "a0",  "aa", "ab",    "aba", "abb", "ac",
                                    "b",   "b0",    "b1",  "ba", "bb",    "bba", "c",   "ca",
@@ -394,12 +401,7 @@ static void run_model(bool in_memory, uint64_t seed, uint32_t steps) {
     check(all.counts[0] > 0 && all.counts[1] > 0 && all.counts[2] > 0 && all.counts[3] > 0);
 }
 
-static void use_memory_disk(void) {
-    if (access("/dev/shm", W_OK) == 0) setenv("TMPDIR", "/dev/shm", 1); /* many syncs */
-}
-
 TEST(the_store_answers_what_its_model_says) {
-    use_memory_disk();
     const char *only = getenv("MANTIS_TEST_SEED");
     uint64_t first = only ? strtoull(only, NULL, 10) : 1, rounds = tap_is_long() ? 40 : 3;
     for (uint64_t seed = first; seed < first + (only ? 1 : rounds); seed++) {
@@ -611,7 +613,6 @@ static void check_history(worker *workers, size_t count) {
 }
 
 TEST(transactions_of_many_threads_could_have_run_one_after_the_other) {
-    use_memory_disk();
     char path[FRESH_PATH_MAX];
     snprintf(path, sizeof path, "%s", fresh_path("history"));
     opened store = open_store(path, false);

@@ -7,6 +7,13 @@
 
 #include <pthread.h>
 
+/* Syncs cost nothing here: there are many thousands of them, and what they are for is tested
+ * elsewhere. */
+int fdatasync(int fd) {
+    (void)fd;
+    return 0;
+}
+
 #define BORN_MS INT64_C(1700000000000)
 #define UNBOUNDED INT64_C(-1)
 
@@ -562,8 +569,6 @@ static void *transfer_many(void *arg) {
 }
 
 TEST(money_is_neither_made_nor_lost_by_transfers_of_many_threads) {
-    const char *memory = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : NULL;
-    if (memory) setenv("TMPDIR", memory, 1); /* thousands of syncs */
     char path[FRESH_PATH_MAX];
     snprintf(path, sizeof path, "%s", fresh_path("bank"));
     opened store = open_store(path, false);
