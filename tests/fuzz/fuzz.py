@@ -24,7 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 HERE = ROOT / "tests/fuzz"
 PLANTED = ROOT / "tests/mutants/pg_string_beyond_its_end.patch"
 PLANTED_TARGET = "startup"
-COVERED_MIN = 85  # percent of the lines of each fuzzed file
+COVERED_MIN = 85  # percent of the lines of each fuzzed file, if all targets run
 NOT_FUZZED = {"sqlstate.c"}  # says things, and reads nothing
 BELOW = ["assert.c", "error.c", "random.c", "clock.c"]  # what src/pg and replay.c need of src/base
 FUZZER = ["clang", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all", "-O1"]
@@ -164,7 +164,8 @@ def the_fuzzed_files_are_reached(fuzzing):
             low.append(name)
     ran, count = (sum(numbers) for numbers in zip(*lines.values()))
     print(f"# all             {100 * ran / count:5.1f} % of {count} lines")
-    assert not low, f"less than {COVERED_MIN} % of {', '.join(low)}"
+    is_all = len(fuzzing.targets) == len(list((HERE / "corpus").iterdir()))
+    assert not low or not is_all, f"less than {COVERED_MIN} % of {', '.join(low)}"
 
 
 def a_planted_over_read_is_found(fuzzing):
