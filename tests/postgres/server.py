@@ -11,13 +11,14 @@ import time
 import driver  # noqa: F401 - finds the library
 
 from cases import case, main
-from postgres import Failed, Servers, is_there, wait_for
+from postgres import Failed, Servers, children_of, is_there, wait_for
 
 CHILD = """
 import sys, time
 sys.path.insert(0, {lib!r})
 from postgres import Servers
 server = Servers({cache!r}).start()
+{freeze}
 print(server.process.pid, server.folder, flush=True)
 time.sleep(600)
 """
@@ -83,16 +84,19 @@ def reload_changes_who_may_connect(servers):
 
 
 @case
-def a_server_ends_when_its_test_is_killed(servers):
+def a_server_ends_when_its_test_is_killed_also_while_it_is_frozen(servers):
     lib = pathlib.Path(__file__).resolve().parent.parent / "lib"
-    text = CHILD.format(lib=str(lib), cache=str(servers.cache))
-    child = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True)
-    pid, folder = child.stdout.readline().split()
-    assert is_there(int(pid))
-    child.send_signal(signal.SIGKILL)
-    child.communicate(timeout=60)
-    wait_for(lambda: not is_there(int(pid)), "the server is gone")
-    subprocess.run(["rm", "-rf", pathlib.Path(folder).parent], check=True)
+    for freeze in ("", "server.freeze()"):
+        text = CHILD.format(lib=str(lib), cache=str(servers.cache), freeze=freeze)
+        child = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True,
+                                 start_new_session=True)
+        pid, folder = child.stdout.readline().split()
+        pids = children_of(int(pid))
+        assert len(pids) > 3 and all(is_there(pid) for pid in pids)
+        os.killpg(child.pid, signal.SIGKILL)
+        child.communicate(timeout=60)
+        wait_for(lambda pids=pids: not any(is_there(pid) for pid in pids), "the server is gone")
+        wait_for(lambda folder=folder: not pathlib.Path(folder).parent.exists(), "and its files")
 
 
 @case
