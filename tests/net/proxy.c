@@ -20,7 +20,7 @@
 #define REQUEST 40
 #define ANSWER 90
 
-static int round_trips = 20000;
+static int round_trips = 10000;
 
 /* ---- sockets of the two sides ---- */
 
