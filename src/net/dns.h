@@ -1,8 +1,8 @@
 /* Host names to addresses, without blocking the loop (c-ares), with a cache. One resolver a loop.
  *
- * A name that several ask for at once is looked up once. An answer is kept for ttl_ns, that there is
- * no such name for negative_ttl_ns, whatever the records say. If a name cannot be looked up again
- * because no name server answers, the old answer serves on. */
+ * A name that several ask for at once is looked up once. An answer is kept for ttl_ns, that there
+ * is no such name for negative_ttl_ns, whatever the records say. If a name cannot be looked up
+ * again because no name server answers, the old answer serves on. */
 #ifndef MP_NET_DNS_H
 #define MP_NET_DNS_H
 
@@ -26,9 +26,9 @@ typedef struct mp_dns_config {
 
 /* A question, in the memory of who asks. Zeroed but for the first two it is ready for use. */
 typedef struct mp_dns_query {
-    /* The answer: count addresses with the port that was asked for, best first, valid until the call
-     * returns. Or count is 0, and error says why: NOT_FOUND (there is no such name) TIMEOUT (the
-     * deadline passed) CONNECT_FAILED (no name server answers as it should) NOMEM. */
+    /* The answer: count addresses with the port that was asked for, best first, valid until the
+     * call returns. Or count is 0, and error says why: NOT_FOUND (there is no such name) TIMEOUT
+     * (the deadline passed) CONNECT_FAILED (no name server answers as it should) NOMEM. */
     void (*on_done)(struct mp_dns_query *query, const mp_address *addresses, uint32_t count,
                     const mantis_error *error);
     void *arg; /* its owner's */

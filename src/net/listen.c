@@ -135,7 +135,7 @@ static bool remove_stale(const mp_address *address) {
     return is_stale && unlink(address->u.un.sun_path) == 0;
 }
 
-/* Bind, and give a socket file its owner and permissions, before anybody can connect. 0 or -errno. */
+/* Bind; a socket file gets its owner and permissions before anybody can connect. 0 or -errno. */
 static int bind_unix(int fd, const mp_listen_config *config) {
     const mp_address *address = &config->address;
     const char *path = address->u.un.sun_path;

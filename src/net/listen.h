@@ -52,8 +52,8 @@ mantis_status mp_listen_open(mp_listen **out, mp_loop *loop, const mp_listen_han
 mantis_status mp_listen_add(mp_listen *listen, const mp_listen_config *config, mp_listener **out,
                             mantis_error *error);
 
-/* Stop listening on one; its socket file goes, if it is still ours. Connections in the kernel's queue
- * are reset. */
+/* Stop listening on one; its socket file goes, if it is still ours. Connections in the kernel's
+ * queue are reset. */
 void mp_listen_remove(mp_listen *listen, mp_listener *listener);
 
 /* Where it listens, with the port that was chosen.

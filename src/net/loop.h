@@ -2,9 +2,10 @@
  * who is concerned, one after the other.
  *
  * A turn is: wait; read the clock once; the messages posted; the timers that are due; then each
- * stream and watch that is ready, once; and on_turn. Sockets are watched edge-triggered and never armed again. A
- * stream is read once a turn at most; one that has more stays in the list of what is ready, and then
- * the next turn does not sleep. So nobody keeps the others waiting by more than one buffer.
+ * stream and watch that is ready, once; and on_turn. Sockets are watched edge-triggered and never
+ * armed again. A stream is read once a turn at most; one that has more stays in the list of what
+ * is ready, and then the next turn does not sleep. So nobody keeps the others waiting by more than
+ * one buffer.
  *
  * Whatever is called may open, close and detach streams, set and stop timers, and post. It must not
  * block, and must not turn the loop.
@@ -23,9 +24,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What the streams of one loop may hold together: bytes that were received and not yet consumed, and
- * bytes that the kernel did not take. Above half of it every stream with a backlog counts as full;
- * a stream that would exceed it ends with NOMEM. */
+/* What the streams of one loop may hold together: bytes that were received and not yet consumed,
+ * and bytes that the kernel did not take. Above half of it every stream with a backlog counts as
+ * full; a stream that would exceed it ends with NOMEM. */
 #define MP_LOOP_HELD_MAX ((size_t)256 << 20)
 
 typedef struct mp_loop mp_loop;
@@ -34,7 +35,8 @@ typedef struct mp_loop mp_loop;
 
 /* Zeroed it means the defaults. */
 typedef struct mp_loop_config {
-    /* At the end of every turn, to do once for many calls what would be dear for each. May be NULL. */
+    /* At the end of every turn, to do once for many calls what would be dear for each. May be
+     * NULL. */
     void (*on_turn)(mp_loop *loop, void *arg);
     void *arg;
     size_t held_bytes_max; /* 0: MP_LOOP_HELD_MAX */
@@ -56,8 +58,8 @@ typedef struct mp_loop_counts {
  * Errors  NOMEM IO (no descriptor) */
 mantis_status mp_loop_open(mp_loop **out, const mp_loop_config *config, mantis_error *error);
 
-/* Close it: streams that are still saying goodbye are cut off. No other stream, timer, watch or post
- * may be on it. An empty one is fine.
+/* Close it: streams that are still saying goodbye are cut off. No other stream, timer, watch or
+ * post may be on it. An empty one is fine.
  * Threads its own, or any when its own has ended. */
 void mp_loop_close(mp_loop **loop);
 
@@ -81,8 +83,8 @@ const mp_loop_counts *mp_loop_get_counts(const mp_loop *loop);
 
 /* ---- messages from other threads ---- */
 
-/* A message in its sender's memory, and the sender's again when run is called. Zeroed but for run it
- * is ready to be posted; it must not be posted twice at once. */
+/* A message in its sender's memory, and the sender's again when run is called. Zeroed but for run
+ * it is ready to be posted; it must not be posted twice at once. */
 typedef struct mp_post {
     struct mp_post *next;
     void (*run)(struct mp_post *post, mp_loop *loop);
@@ -96,8 +98,8 @@ void mp_loop_post(mp_loop *loop, mp_post *post);
 /* ---- times ---- */
 
 /* Something to be called at a time, in its owner's memory. Zeroed but for on_due it is ready for
- * use. The hot path only stores a later time: the place in the loop's heap is an earlier one, and is
- * corrected when that comes. */
+ * use. The hot path only stores a later time: the place in the loop's heap is an earlier one, and
+ * is corrected when that comes. */
 typedef struct mp_timer {
     mp_heap_node node;
     int64_t due_ns; /* never before node.due_ns while it is in */
@@ -122,7 +124,8 @@ void mp_timer_stop(mp_timer *timer, mp_loop *loop);
 
 enum { MP_WATCH_READ = 1, MP_WATCH_WRITE = 2 };
 
-/* What a stream and a watch begin with: their place among those that are ready. The loop's alone. */
+/* What a stream and a watch begin with: their place among those that are ready. The loop's
+ * alone. */
 typedef struct mp_ready {
     mp_node node;
     bool is_listed, is_stream;
@@ -130,8 +133,8 @@ typedef struct mp_ready {
 } mp_ready;
 
 /* A descriptor of somebody else's (a mailbox, signals, a resolver's sockets), in the caller's
- * memory. on_ready is called in every turn in which it is ready. Zeroed but for fd, on_ready and arg
- * it can be set. */
+ * memory. on_ready is called in every turn in which it is ready. Zeroed but for fd, on_ready and
+ * arg it can be set. */
 typedef struct mp_watch {
     mp_ready ready; /* the loop's, as wanted is */
     int wanted;

@@ -1,5 +1,5 @@
-/* A network in memory as a transport. A wire has two ends; what one end writes is under way until an
- * event lets some or all of it arrive at the other, where it is read from. */
+/* A network in memory as a transport. A wire has two ends; what one end writes is under way until
+ * an event lets some or all of it arrive at the other, where it is read from. */
 #include "net/sim.h"
 
 #include "base/assert.h"

@@ -34,8 +34,8 @@ void mp_sim_close(mp_sim **sim);
 mantis_status mp_sim_open_loop(mp_sim *sim, mp_loop **out, const mp_loop_config *config,
                                mantis_error *error);
 
-/* Turn one of the loops that has something to do, chosen at random; if none has, let the clock go on
- * to the next event or timer. False: nothing will happen any more before until_ns, and the clock
+/* Turn one of the loops that has something to do, chosen at random; if none has, let the clock go
+ * on to the next event or timer. False: nothing will happen any more before until_ns, and the clock
  * stands there. */
 bool mp_sim_run(mp_sim *sim, int64_t until_ns);
 

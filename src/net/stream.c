@@ -13,8 +13,8 @@
 #define BACKLOG_CHUNK_MIN ((size_t)4 << 10)
 #define BACKLOG_PIECES_MAX 16u /* of one write */
 
-/* Whoever was written to is looked at so often, and is gone after so many looks at which nothing had
- * come: 10 to 12.5 s. */
+/* Whoever was written to is looked at so often, and is gone after so many looks at which nothing
+ * had come: 10 to 12.5 s. */
 #define LOOK_NS (2500 * MP_NS_PER_MS)
 #define LOOKS_MAX 4
 

@@ -1,9 +1,9 @@
 /* A stream of bytes to one peer, over TCP or a socket in the file system.
  *
  * It is completion-shaped: nobody above asks whether something is readable. The loop reads into a
- * buffer of its own, one a thread, and calls on_bytes; the owner says how much of it is consumed, and
- * the rest is kept for it. mp_stream_send() takes everything: what the kernel refuses belongs to the
- * stream. A stream at rest owns no buffer. No descriptor, no EAGAIN, no epoll is seen above.
+ * buffer of its own, one a thread, and calls on_bytes; the owner says how much of it is consumed,
+ * and the rest is kept for it. mp_stream_send() takes everything: what the kernel refuses belongs
+ * to the stream. A stream at rest owns no buffer. No descriptor, no EAGAIN, no epoll is seen above.
  *
  * What is sent from within a call of the loop is gathered: when that call returns, each stream that
  * was sent to gets one write. Bytes that lie in what on_bytes was given are written from there, and
@@ -49,7 +49,8 @@ typedef struct mp_stream_handler {
     /* Bytes have arrived: data is valid until the call returns. Returns how many of them are
      * consumed. The rest is kept and comes again: in front of the next bytes to arrive; or, if the
      * stream was paused or detached meanwhile, upon mp_stream_resume() or on the other loop.
-     * Otherwise at most MP_STREAM_KEEP_MAX may be left. size is at most MP_STREAM_KEEP_MAX + MP_STREAM_READ_MAX. */
+     * Otherwise at most MP_STREAM_KEEP_MAX may be left. size is at most MP_STREAM_KEEP_MAX +
+     * MP_STREAM_READ_MAX. */
     size_t (*on_bytes)(mp_stream *stream, const unsigned char *data, size_t size, void *owner);
 
     /* No more bytes will come. error is NULL: the peer has said its last word, and may still read.
@@ -73,8 +74,8 @@ typedef struct mp_stream_handler {
 } mp_stream_handler;
 
 /* For TCP; a socket in the file system needs none of them. Zeroed: keepalive probes find an idle
- * peer that has gone within 15 s, and so does a look at what was sent and not acknowledged; one that
- * merely does not read lives as long as it likes. Small writes are never delayed. */
+ * peer that has gone within 15 s, and so does a look at what was sent and not acknowledged; one
+ * that merely does not read lives as long as it likes. Small writes are never delayed. */
 typedef struct mp_stream_options {
     bool keepalive_off;       /* no probes, and no such look */
     uint32_t keepidle_s;      /* 0: 5 */

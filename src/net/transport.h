@@ -1,5 +1,6 @@
-/* What a loop stands on, as a table of calls: the kernel (kernel.c), or a network in memory (sim.c).
- * And what loop.c, stream.c and these two know of each other. Nothing above net includes this.
+/* What a loop stands on, as a table of calls: the kernel (kernel.c), or a network in memory
+ * (sim.c). And what loop.c, stream.c and these two know of each other. Nothing above net includes
+ * this.
  *
  * Readiness is edge-triggered: an event says that something has changed, and comes again only when
  * it changes again. io_uring would have no read: its wait would hand over what has arrived. */
@@ -32,8 +33,8 @@ typedef struct mp_transport {
     void (*finish)(mp_loop *loop);
 
     /* Report events from now on, and begin with those that are there. That writing is possible is
-     * reported to who hears_write: on a socket in the file system the kernel says so after each read
-     * of the peer's. */
+     * reported to who hears_write: on a socket in the file system the kernel says so after each
+     * read of the peer's. */
     int (*add)(mp_loop *loop, int fd, mp_ready *ready, bool hears_write);
     void (*hear_write)(mp_loop *loop, int fd, mp_ready *ready, bool hears_write);
     void (*remove)(mp_loop *loop, int fd);

@@ -1,5 +1,5 @@
-/* Peers on real TCP that fall silent, and one that merely does not read. A silent peer is made with a
- * filter on its socket that drops whatever comes in, so nothing is acknowledged.
+/* Peers on real TCP that fall silent, and one that merely does not read. A silent peer is made
+ * with a filter on its socket that drops whatever comes in, so nothing is acknowledged.
  *
  * All run at once, for 18 s; with the long tests the one that does not read is given 65 s. */
 #include "world.h"

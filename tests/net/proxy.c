@@ -1,7 +1,7 @@
 /* What a plain byte proxy costs on src/net, beside the same proxy written straight on epoll: system
  * calls and CPU time a round trip. Both sides are other processes of this program: 32 clients that
- * each send a request and wait for its answer, and a server that answers. And CPU time for much data
- * in one direction, from a server that never pauses.
+ * each send a request and wait for its answer, and a server that answers. And CPU time for much
+ * data in one direction, from a server that never pauses.
  *
  *     net-proxy [rounds [round trips a round]] */
 #include "lib/tap.h"
