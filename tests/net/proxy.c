@@ -320,8 +320,8 @@ static int by_cpu(const void *left, const void *right) {
 int main(int count, char **words) {
     enum { ROUNDS_MAX = 101 };
     cost hand[ROUNDS_MAX], net[ROUNDS_MAX], bulk[ROUNDS_MAX];
-    int rounds = count > 1 ? atoi(words[1]) : 3;
-    if (count > 2) round_trips = atoi(words[2]);
+    int rounds = count > 1 ? (int)strtol(words[1], NULL, 10) : 3;
+    if (count > 2) round_trips = (int)strtol(words[2], NULL, 10);
     for (int i = 0; i < rounds; i++) {
         hand[i] = measure(proxy_by_hand, false);
         net[i] = measure(proxy_on_net, false);
