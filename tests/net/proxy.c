@@ -321,6 +321,7 @@ int main(int count, char **words) {
     enum { ROUNDS_MAX = 101 };
     cost hand[ROUNDS_MAX], net[ROUNDS_MAX], bulk[ROUNDS_MAX];
     int rounds = count > 1 ? (int)strtol(words[1], NULL, 10) : 3;
+    check(rounds > 0 && rounds <= ROUNDS_MAX);
     if (count > 2) round_trips = (int)strtol(words[2], NULL, 10);
     for (int i = 0; i < rounds; i++) {
         hand[i] = measure(proxy_by_hand, false);
