@@ -125,7 +125,11 @@ func milliseconds(d time.Duration) int64 {
 	if d < 0 {
 		return -1
 	}
-	return int64((d + time.Millisecond - 1) / time.Millisecond)
+	whole := int64(d / time.Millisecond)
+	if d%time.Millisecond != 0 {
+		whole++
+	}
+	return whole
 }
 
 // forC is the configuration as C has it.

@@ -102,6 +102,16 @@ func (c Conn) beginLater() error {
 	}
 }
 
+var errPanic = newError(ErrConnectionFailed, "the operation did not return")
+
+// during runs an operation between begin and end. After a panic the connection is as good as broken.
+func (c Conn) during(operation func() error) error {
+	err := errPanic
+	defer func() { c.end(err) }()
+	err = operation()
+	return err
+}
+
 // end ends a call. A connection that failed is not lent again.
 func (c Conn) end(err error) {
 	flags := uint64(0)
@@ -132,9 +142,9 @@ func (c Conn) Native() any {
 	if c.slot == nil || c.pool.connector == nil {
 		return nil
 	}
-	native := c.handle.Native()
-	if native == 0 {
+	found := c.pool.connector.find(c.handle.Native())
+	if found == nil { // it was given back, or is being closed
 		return nil
 	}
-	return c.pool.connector.find(native).native
+	return found.native
 }

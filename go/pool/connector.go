@@ -105,15 +105,15 @@ func (o *operation) done(native uintptr, failure error) bool {
 func (p *ConnectionPool) operate(event mantis.Event) {
 	<-p.ready // an open may come before NewConnectionPool is done
 	o := &operation{pool: p, op: event.Op}
-	ctx, cancel := context.WithCancel(context.Background())
-	late := time.AfterFunc(1<<62, func() {})
+	ctx := context.Background()
 	if event.TimeNs != mantis.Never {
 		deadline := mantis.TimeAt(event.TimeNs)
-		ctx, cancel = context.WithDeadline(context.Background(), deadline)
-		late = time.AfterFunc(time.Until(deadline)+grace, func() { o.tooLate(event.Kind) })
+		within, cancel := context.WithDeadline(ctx, deadline)
+		defer cancel()
+		late := time.AfterFunc(time.Until(deadline)+grace, func() { o.tooLate(event.Kind) })
+		defer late.Stop()
+		ctx = within
 	}
-	defer cancel()
-	defer late.Stop()
 	switch event.Kind {
 	case mantis.EventOpen:
 		o.open(ctx)

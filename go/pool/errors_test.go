@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -255,6 +256,7 @@ func TestBadConfigurationNamesTheField(t *testing.T) {
 		"PoolConfig.MinConnections is 5":                    {MinConnections: 5, MaxConnections: 4},
 		"PoolConfig.MaxConnections is 200000":               {MaxConnections: 200000},
 		"PoolConfig.MaxIdleTime (in ms) is 5000000000000":   {MaxIdleTime: 5e18},
+		"PoolConfig.ConnectionTimeout (in ms) is 922337203": {ConnectionTimeout: math.MaxInt64},
 		"PoolConfig.LifetimeJitterPercent is 80":            {LifetimeJitterPercent: 80},
 		"PoolConfig.Reserve is -1":                          {Reserve: -1},
 		"PoolConfig.MemoryPerConnection is 5":               {MemoryPerConnection: 5},

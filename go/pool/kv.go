@@ -54,7 +54,7 @@ func (c Conn) Delete(ctx context.Context, key string) error {
 
 // Ping asks the connection whether it is alive: with a Connector it is its Check, with a DSN the
 // store is read.
-func (c Conn) Ping(ctx context.Context) (err error) {
+func (c Conn) Ping(ctx context.Context) error {
 	if c.pool == nil || c.pool.connector == nil {
 		return c.Do(ctx, func(handle mantis.Conn) error {
 			_, err := handle.Exists("ping")
@@ -64,12 +64,14 @@ func (c Conn) Ping(ctx context.Context) (err error) {
 	if err := c.begin(ctx); err != nil {
 		return err
 	}
-	defer func() { c.end(err) }()
-	if err = c.pool.config.Connector.Check(ctx, c.Native()); err != nil && ctx.Err() == nil {
+	return c.during(func() error {
+		err := c.pool.config.Connector.Check(ctx, c.Native())
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
 		return &Error{Text: "the connection is of no use any more: " + err.Error(), cause: err,
 			kinds: [2]error{ErrConnectionFailed}}
-	}
-	return err
+	})
 }
 
 // ---- what package store uses, too ----
@@ -81,25 +83,27 @@ func (c Conn) Do(ctx context.Context, operation func(mantis.Conn) error) error {
 
 // call runs one operation, of Go's own connection or in C.
 func (c Conn) call(ctx context.Context, inC func(mantis.Conn) error,
-	own func(KeyValue) error) (err error) {
+	own func(KeyValue) error) error {
 	if err := c.begin(ctx); err != nil {
 		return err
 	}
-	defer func() { c.end(err) }()
-	if c.pool.connector != nil && own != nil {
-		kv, is := c.Native().(KeyValue)
-		if !is {
-			return newError(ErrUnsupported, "the Connector's connections have no Set, Get and Delete")
+	return c.during(func() error {
+		if c.pool.connector != nil && own != nil {
+			kv, is := c.Native().(KeyValue)
+			if !is {
+				return newError(ErrUnsupported,
+					"the Connector's connections have no Set, Get and Delete")
+			}
+			return own(kv)
 		}
-		return own(kv)
-	}
-	if err := enterC(ctx); err != nil {
-		return err
-	}
-	err = inC(c.handle)
-	leaveC()
-	runtime.KeepAlive(c.pool)
-	return errorOf(err)
+		if err := enterC(ctx); err != nil {
+			return err
+		}
+		err := inC(c.handle)
+		leaveC()
+		runtime.KeepAlive(c.pool)
+		return errorOf(err)
+	})
 }
 
 // isBroken says whether an operation's error means that its connection is of no use any more.
@@ -198,30 +202,31 @@ func (c Conn) Submit(ctx context.Context, kind mantis.CommitKind, batch *mantis.
 }
 
 func (c Conn) submit(ctx context.Context, start func(*commit, mantis.Conn) bool,
-	version *uint64) (err error) {
+	version *uint64) error {
 	if err := c.begin(ctx); err != nil {
 		return err
 	}
-	defer func() { c.end(err) }()
-	w, err := commits.take()
-	if err != nil {
-		return err
-	}
-	defer w.give()
-	if err := enterC(ctx); err != nil {
-		return err
-	}
-	pending := start(w, c.handle)
-	leaveC()
-	if pending {
-		<-w.done
-	}
-	made, err := w.c.Outcome()
-	if version != nil {
-		*version = made
-	}
-	runtime.KeepAlive(c.pool)
-	return errorOf(err)
+	return c.during(func() error {
+		w, err := commits.take()
+		if err != nil {
+			return err
+		}
+		defer w.give()
+		if err := enterC(ctx); err != nil {
+			return err
+		}
+		pending := start(w, c.handle)
+		leaveC()
+		if pending {
+			<-w.done
+		}
+		made, err := w.c.Outcome()
+		if version != nil {
+			*version = made
+		}
+		runtime.KeepAlive(c.pool)
+		return errorOf(err)
+	})
 }
 
 func (w *commit) give() {

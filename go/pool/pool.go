@@ -59,8 +59,8 @@ func NewConnectionPool(config *PoolConfig) (*ConnectionPool, error) {
 		return nil, inGo(errorOf(err))
 	}
 	if p.bell, err = mantis.NewBell(p.c.FD()); err != nil {
-		p.c.Close(0)
-		forget(p)
+		close(p.ready)
+		p.end(mantis.DeadlineAt(time.Now()))
 		return nil, err
 	}
 	close(p.ready)
@@ -82,19 +82,25 @@ func (p *ConnectionPool) close() error {
 	if p.config.CloseTimeout > 0 {
 		deadline = mantis.DeadlineAt(time.Now().Add(p.config.CloseTimeout))
 	}
-	ready, status := p.c.Close(deadline)
-	p.wake(ready)
+	status := p.end(deadline)
 	p.bell.Close()
-	if p.connector == nil {
-		forget(p) // otherwise with the last operation of its connector
-	}
-	runtime.SetFinalizer(p, (*ConnectionPool).free)
 	if status != mantis.Timeout {
 		return nil
 	}
 	return newError(context.DeadlineExceeded, fmt.Sprintf("pool '%s' is closed, but after %v some "+
 		"connections are still borrowed: each is closed when it is released", p.name(),
 		p.config.CloseTimeout))
+}
+
+// end ends C's pool. Its memory stays until nobody can call it any more.
+func (p *ConnectionPool) end(deadline int64) mantis.Status {
+	ready, status := p.c.Close(deadline)
+	p.wake(ready)
+	if p.connector == nil {
+		forget(p) // otherwise with the last operation of its connector
+	}
+	runtime.SetFinalizer(p, (*ConnectionPool).free)
+	return status
 }
 
 // free gives C's memory back, once nothing can call the pool any more.

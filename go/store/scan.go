@@ -66,7 +66,7 @@ func (c *Cursor) Next(ctx context.Context) bool {
 
 // turn reads the next page. False: it is empty, or there was an error.
 func (c *Cursor) turn(ctx context.Context) bool {
-	c.err = c.store.conn.Do(ctx, func(handle mantis.Conn) (err error) {
+	c.err = c.store.do(ctx, func(handle mantis.Conn) (err error) {
 		if c.scan == nil {
 			c.scan, err = mantis.NewScan(pageBytes)
 		}

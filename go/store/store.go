@@ -10,6 +10,8 @@ package store
 
 import (
 	"context"
+	"fmt"
+	"sync/atomic"
 	"time"
 
 	"mantisDB/internal/mantis"
@@ -18,11 +20,29 @@ import (
 
 // Store is a borrowed connection to a store.
 type Store struct {
-	conn pool.Conn
+	conn   pool.Conn
+	isOver *atomic.Bool // of a transaction
 }
 
 // From makes a Store of a borrowed connection.
-func From(conn pool.Conn) Store { return Store{conn} }
+func From(conn pool.Conn) Store { return Store{conn: conn} }
+
+var errOver = fmt.Errorf("the transaction is over, begin another one: %w", pool.ErrInvalid)
+
+func (s Store) do(ctx context.Context, operation func(mantis.Conn) error) error {
+	if s.isOver != nil && s.isOver.Load() {
+		return errOver
+	}
+	return s.conn.Do(ctx, operation)
+}
+
+func (s Store) submit(ctx context.Context, kind mantis.CommitKind, batch *mantis.Batch,
+	expected uint64, o options) (uint64, error) {
+	if s.isOver != nil && s.isOver.Load() {
+		return 0, errOver
+	}
+	return s.conn.Submit(ctx, kind, batch, expected, o.durable)
+}
 
 // Entry is a key and what is stored under it.
 type Entry struct {
@@ -44,8 +64,11 @@ type options struct {
 // rounded up.
 func TTL(d time.Duration) Option {
 	return func(o *options) {
-		o.ttlMs = int64((d + time.Millisecond - 1) / time.Millisecond)
-		if o.ttlMs == 0 {
+		o.ttlMs = int64(d / time.Millisecond)
+		if d%time.Millisecond > 0 {
+			o.ttlMs++
+		}
+		if d <= 0 {
 			o.ttlMs = -1 // which C refuses: 0 would be for ever
 		}
 	}
@@ -72,7 +95,7 @@ func expires(ms int64) time.Time {
 // Get reads a key, with its version. One that is not there is pool.ErrNotFound.
 func (s Store) Get(ctx context.Context, key string) (Entry, error) {
 	var got mantis.Value
-	err := s.conn.Do(ctx, func(handle mantis.Conn) (err error) {
+	err := s.do(ctx, func(handle mantis.Conn) (err error) {
 		got, err = handle.Get(key)
 		return err
 	})
@@ -84,7 +107,7 @@ func (s Store) Get(ctx context.Context, key string) (Entry, error) {
 
 // Exists says whether a key is there.
 func (s Store) Exists(ctx context.Context, key string) (found bool, err error) {
-	err = s.conn.Do(ctx, func(handle mantis.Conn) (err error) {
+	err = s.do(ctx, func(handle mantis.Conn) (err error) {
 		found, err = handle.Exists(key)
 		return err
 	})
@@ -108,7 +131,7 @@ func (s Store) Delete(ctx context.Context, key string, with ...Option) error {
 }
 
 func (s Store) write(ctx context.Context, batch *mantis.Batch, o options) error {
-	_, err := s.conn.Submit(ctx, mantis.Writes, batch, 0, o.durable)
+	_, err := s.submit(ctx, mantis.Writes, batch, 0, o)
 	return err
 }
 
@@ -119,7 +142,7 @@ func (s Store) CompareAndSet(ctx context.Context, key string, value []byte, vers
 	o := read(with)
 	var batch mantis.Batch
 	batch.Add(key, value, false, o.ttlMs)
-	return s.conn.Submit(ctx, mantis.CompareAndSet, &batch, version, o.durable)
+	return s.submit(ctx, mantis.CompareAndSet, &batch, version, o)
 }
 
 // CompareAndDelete deletes a key if it still has this version. Otherwise it is pool.ErrConflict.
@@ -128,7 +151,7 @@ func (s Store) CompareAndDelete(ctx context.Context, key string, version uint64,
 	o := read(with)
 	var batch mantis.Batch
 	batch.Add(key, nil, true, o.ttlMs)
-	_, err := s.conn.Submit(ctx, mantis.CompareAndSet, &batch, version, o.durable)
+	_, err := s.submit(ctx, mantis.CompareAndSet, &batch, version, o)
 	return err
 }
 

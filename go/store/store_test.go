@@ -408,3 +408,50 @@ func TestDurableWritesOfManyWaitInGo(t *testing.T) {
 	}
 	all.Wait()
 }
+
+func TestTransactionThatIsOverTouchesNothing(t *testing.T) {
+	p := open(t, "mantis::memory:")
+	s := from(t, p)
+	first, err := s.Begin(background)
+	must(t, err)
+	must(t, first.Commit(background))
+	second, err := s.Begin(background)
+	must(t, err)
+	first.Rollback() // as one that was deferred
+	must(t, second.Set(background, "b", nil))
+	if got := valueOf(t, from(t, p), "b"); got != "missing" {
+		t.Errorf("the second is over with the first: %s", got)
+	}
+	must(t, second.Commit(background))
+	for _, tx := range []store.Tx{first, second, {}} {
+		mustBe(t, tx.Commit(background), pool.ErrInvalid)
+		tx.Rollback()
+	}
+	mustBe(t, first.Set(background, "c", nil), pool.ErrInvalid)
+	_, err = second.Get(background, "b")
+	mustBe(t, err, pool.ErrInvalid)
+	mustBe(t, first.Scan(background, "", nil), pool.ErrInvalid)
+	if got := valueOf(t, s, "c"); got != "missing" {
+		t.Error(got)
+	}
+}
+
+func TestCommitThatDidNotBeginRollsBack(t *testing.T) {
+	p := open(t, "mantis::memory:")
+	s := from(t, p)
+	tx, err := s.Begin(background)
+	must(t, err)
+	must(t, tx.Set(background, "a", nil))
+	ctx, cancel := context.WithCancel(background)
+	cancel()
+	mustBe(t, tx.Commit(ctx), context.Canceled)
+	must(t, s.Set(background, "b", nil)) // not within it
+	if got := valueOf(t, from(t, p), "a") + valueOf(t, from(t, p), "b"); got != "missing" {
+		t.Error(got)
+	}
+	_, err = s.Begin(background)
+	must(t, err)
+	again, err := s.Begin(background)
+	mustBe(t, err, pool.ErrConnBusy)
+	mustBe(t, again.Set(background, "c", nil), pool.ErrInvalid)
+}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"mantisDB/internal/mantis"
 	"mantisDB/pool"
@@ -10,7 +11,8 @@ import (
 
 // Tx is a transaction: the store as it was when it began, and its own writes. While it is open all
 // that its connection does belongs to it. It ends with Commit, Rollback, or the connection's
-// release, which rolls it back. Keys that expire vanish for it, too.
+// release, which rolls it back; what is done with a Tx after that is pool.ErrInvalid. Keys that
+// expire vanish for it, too.
 type Tx struct {
 	Store
 }
@@ -22,21 +24,37 @@ func (s Store) Begin(ctx context.Context) (Tx, error) { return s.begin(ctx, fals
 func (s Store) Snapshot(ctx context.Context) (Tx, error) { return s.begin(ctx, true) }
 
 func (s Store) begin(ctx context.Context, snapshot bool) (Tx, error) {
-	err := s.conn.Do(ctx, func(handle mantis.Conn) error { return handle.Begin(snapshot) })
-	return Tx{s}, err
+	err := s.do(ctx, func(handle mantis.Conn) error { return handle.Begin(snapshot) })
+	tx := Tx{Store{s.conn, new(atomic.Bool)}}
+	tx.isOver.Store(err != nil)
+	return tx, err
 }
 
 // Commit applies all its writes at once, if no key that it read with Get or Exists was written
-// since it began. Otherwise it is pool.ErrConflict, and nothing was applied: begin again. Durable
-// may be said about it.
+// since it began. Otherwise it is pool.ErrConflict, and nothing was applied: begin again. However it
+// goes, the transaction is over. Durable may be said about it.
 func (t Tx) Commit(ctx context.Context, with ...Option) error {
-	_, err := t.conn.Submit(ctx, mantis.Transaction, new(mantis.Batch), 0, read(with).durable)
+	if t.isOver == nil {
+		return errOver
+	}
+	_, err := t.submit(ctx, mantis.Transaction, new(mantis.Batch), 0, read(with))
+	if err == nil {
+		t.isOver.Store(true)
+	} else {
+		t.Rollback() // what did not come to begin
+	}
 	return err
 }
 
 // Rollback forgets its writes. After Commit it does nothing, so that it may be deferred.
 func (t Tx) Rollback() {
-	_ = t.conn.Do(context.Background(), mantis.Conn.Rollback)
+	if t.isOver == nil {
+		return
+	}
+	err := t.do(context.Background(), mantis.Conn.Rollback)
+	if !errors.Is(err, pool.ErrConnBusy) {
+		t.isOver.Store(true)
+	}
 }
 
 // Update runs change in a transaction, and again whenever somebody else has written what it has

@@ -193,7 +193,12 @@ typedef enum bridge_submitted {
     BRIDGE_PENDING /* the hub tells when */
 } bridge_submitted;
 
+#define BRIDGE_KEPT_BYTES ((size_t)64 << 10) /* of its memory, for its next use */
+
 bridge_commit *bridge_commit_new(uint32_t number);
+
+/* Give back the memory of one that is done. */
+void bridge_commit_trim(bridge_commit *commit);
 
 /* Start the writes: copied, but for the connection's transaction. */
 bridge_submitted bridge_submit(bridge_conn conn, bridge_commit *commit, mantis_commit_kind kind,

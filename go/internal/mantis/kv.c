@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KEPT_BYTES ((size_t)64 << 10) /* of a commit's memory, for its next use */
-
 static bridge_outcome outcome_of(mantis_status status, const mantis_error *error) {
     bridge_outcome outcome = {.status = status};
     if (status == MANTIS_OK) return outcome;
@@ -88,6 +86,12 @@ bridge_commit *bridge_commit_new(uint32_t number) {
     return made;
 }
 
+void bridge_commit_trim(bridge_commit *commit) {
+    free(commit->memory);
+    commit->memory = NULL;
+    commit->size_max = 0;
+}
+
 /* On whatever thread: the submitting one, which then says so itself, or another. */
 static void on_done(mantis_commit *commit) {
     bridge_commit *done = (bridge_commit *)commit;
@@ -98,8 +102,8 @@ static void on_done(mantis_commit *commit) {
 
 /* Make room for this many bytes; false: there is none. */
 static bool reserve(bridge_commit *commit, size_t size) {
-    if (size <= commit->size_max && commit->size_max <= KEPT_BYTES) return true;
-    free(commit->memory);
+    if (size <= commit->size_max) return true;
+    bridge_commit_trim(commit);
     commit->memory = malloc(size);
     commit->size_max = commit->memory ? size : 0;
     return commit->memory;

@@ -117,8 +117,17 @@ var (
 // Never is the deadline of who waits without an end.
 const Never int64 = C.MANTIS_DEADLINE_NONE
 
-// DeadlineAt is a moment on C's clock.
-func DeadlineAt(moment time.Time) int64 { return clockNs + int64(moment.Sub(clock)) }
+// DeadlineAt is a moment on C's clock. One that is too far away for it is never.
+func DeadlineAt(moment time.Time) int64 {
+	left := int64(moment.Sub(clock))
+	if left >= Never-clockNs {
+		return Never
+	}
+	if left <= -clockNs {
+		return 1 // 0 stands for something else
+	}
+	return clockNs + left
+}
 
 // TimeAt is the moment of a deadline.
 func TimeAt(deadlineNs int64) time.Time { return clock.Add(time.Duration(deadlineNs - clockNs)) }
@@ -649,14 +658,24 @@ func (c Conn) Submit(commit Commit, kind CommitKind, batch *Batch, expected uint
 	return submitted == C.BRIDGE_PENDING
 }
 
-// Outcome is what became of it, and the new version of a compare-and-set.
+// Outcome is what became of it, and the new version of a compare-and-set. Memory of a large write is
+// given back.
 func (c Commit) Outcome() (uint64, error) {
 	commit := &c.c.commit
+	if c.c.size_max > C.BRIDGE_KEPT_BYTES {
+		C.bridge_commit_trim(c.c)
+	}
 	if commit.status != C.MANTIS_OK {
 		return 0, read(commit.status, &commit.error)
 	}
 	return uint64(commit.version), nil
 }
+
+// Kept is how much of C's memory it has.
+func (c Commit) Kept() int { return int(c.c.size_max) }
+
+// Kept is how much memory it has.
+func (b *Batch) Kept() int { return cap(b.bytes) }
 
 // ---- scans ----
 
