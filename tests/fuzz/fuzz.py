@@ -30,6 +30,7 @@ BELOW = ["assert.c", "error.c", "random.c", "clock.c"]  # what src/pg and replay
 FUZZER = ["clang", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all", "-O1"]
 COVERAGE = ["gcc", "--coverage", "-O0"]
 FLAGS = ["-g", "-std=c17", "-D_GNU_SOURCE", "-Wno-gnu-designator"]
+SIZE_MAX = 4096  # of an input that is made; those of the corpus may be longer
 WORKERS = 2
 
 
@@ -90,7 +91,7 @@ class Fuzzing:
         corpus.mkdir()
         program = workshop.link(target)
         code, output = run([program, f"-max_total_time={seconds}", "-timeout=20",
-                            "-rss_limit_mb=2048", "-print_final_stats=1", corpus,
+                            f"-max_len={SIZE_MAX}", "-rss_limit_mb=2048", "-print_final_stats=1", corpus,
                             HERE / "corpus" / target],
                            cwd=workshop.folder, timeout=seconds + 600)
         return code, output, corpus
