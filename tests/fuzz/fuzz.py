@@ -90,9 +90,9 @@ class Fuzzing:
         corpus = workshop.folder / f"corpus-{target}"
         corpus.mkdir()
         program = workshop.link(target)
-        code, output = run([program, f"-max_total_time={seconds}", "-timeout=20",
-                            f"-max_len={SIZE_MAX}", "-rss_limit_mb=2048", "-print_final_stats=1", corpus,
-                            HERE / "corpus" / target],
+        limits = [f"-max_total_time={seconds}", "-timeout=20", f"-max_len={SIZE_MAX}",
+                  "-rss_limit_mb=2048", "-print_final_stats=1"]
+        code, output = run([program, *limits, corpus, HERE / "corpus" / target],
                            cwd=workshop.folder, timeout=seconds + 600)
         return code, output, corpus
 
