@@ -5,3 +5,6 @@ func KeptByCommits() (bytes int) {
 	commits.each(func(w *commit) { bytes += w.c.Kept() + w.batch.Kept() })
 	return bytes
 }
+
+// AsksForDurability says whether the pool's next plain write is to ask if it waits for the disk.
+func (p *ConnectionPool) AsksForDurability() bool { return p.durable.Load() == durableUnknown }

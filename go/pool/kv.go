@@ -5,7 +5,6 @@ import (
 	"errors"
 	"runtime"
 	"sync"
-	"sync/atomic"
 
 	"mantisDB/internal/mantis"
 )
@@ -23,7 +22,9 @@ type KeyValue interface {
 // DSN one of the machine. Once the write has begun its outcome is waited for, whatever becomes of
 // the context.
 func (c Conn) Set(ctx context.Context, key string, value []byte) error {
-	if c.waitsForDisk() {
+	if waits, err := c.waitsForDisk(ctx); err != nil {
+		return err
+	} else if waits {
 		return c.writeOne(ctx, key, value, false)
 	}
 	return c.call(ctx, func(handle mantis.Conn) error { return handle.Set(key, value) },
@@ -45,7 +46,9 @@ func (c Conn) Get(ctx context.Context, key string) (value []byte, err error) {
 
 // Delete deletes a key. One that is not there is no error. It is as durable as Set.
 func (c Conn) Delete(ctx context.Context, key string) error {
-	if c.waitsForDisk() {
+	if waits, err := c.waitsForDisk(ctx); err != nil {
+		return err
+	} else if waits {
 		return c.writeOne(ctx, key, nil, true)
 	}
 	return c.call(ctx, func(handle mantis.Conn) error { return handle.Delete(key) },
@@ -148,41 +151,36 @@ var commits = table[*commit]{make: func(number uint32) (*commit, error) {
 	return &commit{c: c, done: make(chan struct{}, 1)}, err
 }}
 
-// Whether plain writes wait for the disk, as the pool's DSN has it. The first of them asks.
-type durability struct {
-	is   atomic.Int32 // unknown, no, yes
-	lock sync.Mutex   // held by who asks
-}
-
+// Whether plain writes wait for the disk, as the pool's DSN has it.
 const (
-	durableNo = 1 + iota
+	durableUnknown = iota
+	durableNo
 	durableYes
 )
 
-func (c Conn) waitsForDisk() bool {
+// waitsForDisk says whether plain writes do. The pool's first one asks: an operation as any other,
+// since C lets one goroutine at a time use a connection.
+func (c Conn) waitsForDisk(ctx context.Context) (bool, error) {
 	if c.pool == nil || c.pool.connector != nil {
-		return false
+		return false, nil
 	}
-	if c.pool.durable.is.Load() == 0 {
-		c.pool.durable.learn(c.handle)
+	if c.pool.durable.Load() == durableUnknown {
+		if err := c.Do(ctx, c.pool.learnDurable); err != nil {
+			return false, err
+		}
 	}
-	return c.pool.durable.is.Load() == durableYes
+	return c.pool.durable.Load() == durableYes, nil
 }
 
-func (d *durability) learn(handle mantis.Conn) {
-	d.lock.Lock()
-	defer d.lock.Unlock()
-	if d.is.Load() != 0 {
-		return
-	}
-	is, known := handle.IsDurable()
-	switch {
-	case !known: // it was released, as the write is about to say
+func (p *ConnectionPool) learnDurable(handle mantis.Conn) error {
+	switch is, known := handle.IsDurable(); {
+	case !known: // the write is about to say why
 	case is:
-		d.is.Store(durableYes)
+		p.durable.Store(durableYes)
 	default:
-		d.is.Store(durableNo)
+		p.durable.Store(durableNo)
 	}
+	return nil
 }
 
 func (c Conn) writeOne(ctx context.Context, key string, value []byte, isDelete bool) error {

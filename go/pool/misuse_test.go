@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"mantisDB/internal/mantis"
 	"mantisDB/pool"
 )
 
@@ -186,5 +187,26 @@ func TestMemoryOfLargeDurableWritesIsGivenBack(t *testing.T) {
 	}
 	if kept := pool.KeptByCommits(); kept > goroutines<<17 {
 		t.Errorf("%d bytes are kept", kept)
+	}
+}
+
+// C counts what a connection does without atomic steps: one goroutine at a time is the rule.
+func TestWriteOfABusyConnectionDoesNotReachC(t *testing.T) {
+	p := newPool(t, &pool.PoolConfig{})
+	conn := acquire(t, p)
+	for name, write := range map[string]func() error{
+		"set":    func() error { return conn.Set(background, "a", nil) },
+		"delete": func() error { return conn.Delete(background, "a") },
+	} {
+		err := conn.Do(background, func(mantis.Conn) error {
+			mustBe(t, write(), pool.ErrConnBusy)
+			return nil
+		})
+		if err != nil || !p.AsksForDurability() {
+			t.Errorf("%s asked while the connection was in use: %v", name, err)
+		}
+	}
+	if err := conn.Set(background, "a", nil); err != nil || p.AsksForDurability() {
+		t.Errorf("the first write did not ask: %v", err)
 	}
 }

@@ -34,7 +34,7 @@ type ConnectionPool struct {
 	waiters table[*waiter]
 	due     atomic.Int64 // for when the bell is set
 	planner sync.Mutex   // sets it
-	durable durability
+	durable atomic.Int32 // durableYes and the like
 	closing sync.Once
 }
 

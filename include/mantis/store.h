@@ -265,7 +265,7 @@ typedef struct mantis_store_info {
     bool group;          /* sync=group */
 } mantis_store_info;
 
-/* Threads any holder of the handle. */
+/* Threads the connection's holder. */
 MANTIS_API mantis_status mantis_store_get_info(mantis_store *store, mantis_store_info *out);
 
 #ifdef __cplusplus

@@ -167,7 +167,8 @@ typedef struct bridge_value {
 bridge_value bridge_get(bridge_conn conn, const void *key, size_t key_size);
 void bridge_value_free(void *owner, void (*free_owner)(void *owner));
 
-/* Does a plain write of this connection wait for the disk? Not known if it is not borrowed. */
+/* Does a plain write of this connection wait for the disk? Not known if it is not borrowed. As the
+ * other operations it is its holder's. */
 bool bridge_is_durable(bridge_conn conn, bool *is_known);
 
 /* A write whose end the hub tells of, if it does not end at once. The memory is reused. */
