@@ -44,8 +44,8 @@ void bridge_waiter_free(bridge_waiter *waiter);
 /* What a pool is to tell Go about, through the hub. */
 enum { BRIDGE_TELL_LEAKS = 1, BRIDGE_TELL_LOG = 2 };
 
-/* Open a pool. number is Go's name for it, in the events of the hub. With a DSN its connector is the
- * embedded store's, without one it is Go's, through the hub. Errors: as mantis_pool_open(). */
+/* Open a pool. number is Go's name for it, in the events of the hub. With a DSN its connector is
+ * the embedded store's, without one it is Go's, through the hub. Errors: as mantis_pool_open(). */
 mantis_status bridge_pool_open(bridge_pool **out, mantis_pool_config *config, uint32_t number,
                                uint32_t tell, mantis_error *error);
 
@@ -60,8 +60,8 @@ void bridge_release(uint64_t place, uint64_t generation);
 
 /* ---- pool: under its lock ----
  *
- * These may give waiters their outcome. They return the number of one in the low half (0: none), and
- * whether there are more, which bridge_next() returns. */
+ * These may give waiters their outcome. They return the number of one in the low half (0: none),
+ * and whether there are more, which bridge_next() returns. */
 #define BRIDGE_MORE (UINT64_C(1) << 32)
 
 uint64_t bridge_next(bridge_pool *pool);
