@@ -44,6 +44,7 @@ static void release_snapshot_locked(mp_store *store, mp_txn *txn) {
 static void free_replaced(mp_txn *txn) {
     for (mp_txn_value *value; (value = txn->replaced);) {
         txn->replaced = value->next;
+        txn->bytes -= sizeof *value + value->size;
         free(value);
     }
 }
@@ -151,12 +152,13 @@ void mp_txn_end_scan(mp_txn *txn) {
 /* ---- writes ---- */
 
 /* How much more the transaction holds with these writes: at least, if one replaces another of
- * them. */
+ * them. While a scan is under way, what is replaced is held besides. */
 static size_t more_bytes(mp_txn *txn, const mantis_write *writes, size_t count) {
     size_t sum = 0;
     for (size_t i = 0; i < count; i++) {
         const mp_txn_key *known = mp_txn_keys_find(&txn->keys, writes[i].key, writes[i].key_size);
-        size_t now = known ? value_bytes(known) : 0;
+        size_t now = known && txn->scans == 0 ? value_bytes(known) : 0;
+        if (txn->scans > 0) sum += sizeof(mp_txn_value);
         if (!known) sum += MP_TXN_KEY_BYTES + writes[i].key_size;
         if (writes[i].value_size > now) sum += writes[i].value_size - now;
     }
@@ -178,8 +180,9 @@ static bool add_write(mp_txn *txn, const mantis_write *write, int64_t now_ms) {
         value->size = write->value_size;
         if (value->size > 0) memcpy(value->bytes, write->value, value->size);
     }
-    txn->bytes = txn->bytes - value_bytes(key) + (value ? value->size : 0);
+    txn->bytes += value ? value->size : 0;
     if (key->value) {
+        txn->bytes += sizeof *key->value;
         key->value->next = txn->replaced;
         txn->replaced = key->value;
     }

@@ -346,6 +346,43 @@ TEST(a_transaction_holds_at_most_conn_memory_max) {
     close_pair(&p);
 }
 
+/* Writing one key again and again within a scan. */
+typedef struct rewriting {
+    mantis_store *handle;
+    const char *value;
+    size_t size;
+    int done;
+} rewriting;
+
+static bool rewrite_within(const mantis_entry *entry, void *arg) {
+    (void)entry;
+    rewriting *self = arg;
+    mantis_status status;
+    while ((status = mantis_store_set(self->handle, "k", 1, self->value, self->size, NULL)) ==
+           MANTIS_OK)
+        check(++self->done < 100000);
+    check_equal(status, MANTIS_TOO_BIG);
+    return false;
+}
+
+TEST(what_is_replaced_within_a_scan_counts_until_the_scan_ends) {
+    pair p = open_pair(NULL, false);
+    char value[8000] = "v";
+    const size_t sizes[] = {1000, 0};
+    set_value(p.other, "k", "base");
+    for (int i = 0; i < 2; i++) {
+        rewriting self = {.handle = p.txn, .value = value, .size = sizes[i]};
+        check_equal(mp_handle_begin(p.txn, MANTIS_TRANSACTION_WRITE, 10000, NULL), MANTIS_OK);
+        check_equal(mp_handle_scan(p.txn, "k", 1, 0, NULL, rewrite_within, &self, NULL), MANTIS_OK);
+        check(self.done > 0 && self.done < 1000);
+        for (int again = 0; again < 100; again++) /* and then no more */
+            check_equal(mantis_store_set(p.txn, "k", 1, value, 1000, NULL), MANTIS_OK);
+        check_equal(mantis_store_set(p.txn, "l", 1, value, sizeof value, NULL), MANTIS_OK);
+        check_equal(commit(p.txn), MANTIS_OK);
+    }
+    close_pair(&p);
+}
+
 TEST(a_transaction_without_a_bound_of_its_own_has_that_of_a_batch) {
     pair p = open_pair(NULL, false);
     char *value = calloc(1, MANTIS_VALUE_MAX);
