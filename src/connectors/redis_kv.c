@@ -68,6 +68,18 @@ static mantis_status read_queued(mp_redis_wire *wire, redisReply **refusal, mant
     return MANTIS_OK;
 }
 
+/* Without MULTI the writes would be applied one by one: none is sent before it was taken. */
+static mantis_status begin_batch(mp_redis_wire *wire, mantis_error *error) {
+    redisReply *reply = NULL;
+    mp_redis_wire_add(wire, &MP_REDIS_WORD("MULTI"), 1);
+    mantis_status status = mp_redis_wire_send(wire, MP_NEVER_NS, error);
+    if (status == MANTIS_OK) status = mp_redis_wire_read(wire, MP_NEVER_NS, &reply, error);
+    if (status == MANTIS_OK && !is_written(reply))
+        status = mp_redis_wire_refuse(wire, "MULTI", reply, error);
+    freeReplyObject(reply);
+    return status;
+}
+
 /* Nothing was applied, for the reason in refusal or in the reply of EXEC; or all was. */
 static mantis_status judge_batch(mp_redis_wire *wire, const redisReply *refusal,
                                  const redisReply *reply, mantis_error *error) {
@@ -85,13 +97,17 @@ static mantis_status judge_batch(mp_redis_wire *wire, const redisReply *refusal,
 static mantis_status write_batch(mp_redis_wire *wire, const mantis_write *writes, size_t count,
                                  mantis_error *error) {
     redisReply *refusal = NULL, *reply = NULL;
-    mp_redis_wire_add(wire, &MP_REDIS_WORD("MULTI"), 1);
+    mantis_status status = begin_batch(wire, error);
+    if (status != MANTIS_OK) return status;
     for (size_t i = 0; i < count; i++) (void)add_write(wire, &writes[i]);
     mp_redis_wire_add(wire, &MP_REDIS_WORD("EXEC"), 1);
-    mantis_status status = mp_redis_wire_send(wire, MP_NEVER_NS, error);
-    for (size_t i = 0; i <= count && status == MANTIS_OK; i++)
+    status = mp_redis_wire_send(wire, MP_NEVER_NS, error);
+    for (size_t i = 0; i < count && status == MANTIS_OK; i++)
         status = read_queued(wire, &refusal, error);
     if (status == MANTIS_OK) status = mp_redis_wire_read(wire, MP_NEVER_NS, &reply, error);
+    if (status == MANTIS_OK && reply->type == REDIS_REPLY_ERROR &&
+        strncmp(reply->str, "EXECABORT", 9) != 0)
+        mp_redis_wire_fail(wire, reply->str); /* it is still in MULTI */
     if (status == MANTIS_OK) status = judge_batch(wire, refusal, reply, error);
     else status = doubt(status, error);
     freeReplyObject(refusal);

@@ -140,6 +140,7 @@ static mantis_status read_window(mp_redis_scan *scan, window *all, mantis_error 
     size_t bytes = 0;
     mantis_error why = {0};
     mantis_status status = mp_redis_wire_send(scan->wire, MP_NEVER_NS, error);
+    if (status != MANTIS_OK) return status; /* also for want of memory: no answer will come */
     for (uint32_t i = 0; i < all->count && !scan->wire->context->err; i++) {
         mantis_status one = mp_redis_record_read(scan->wire, &all->records[i], &why);
         if (one != MANTIS_OK && one != MANTIS_INVALID && status == MANTIS_OK) {

@@ -133,6 +133,12 @@ void mp_redis_wire_add(mp_redis_wire *wire, const mp_redis_word *words, size_t c
     }
 }
 
+/* A server that does not know a command quotes its arguments, of which one may be the password. */
+static void hide_arguments(char *refusal) {
+    char *arguments = strstr(refusal, ", with args");
+    if (arguments) *arguments = '\0';
+}
+
 /* A server that refuses a connection says why and closes it, perhaps before it was asked. */
 static mantis_status fail_send(mp_redis_wire *wire, int os_errno, bool has_deadline,
                                mantis_error *error) {
@@ -141,6 +147,7 @@ static mantis_status fail_send(mp_redis_wire *wire, int os_errno, bool has_deadl
     if (size <= 1 || words[0] != '-') return fail_io(wire, os_errno, has_deadline, error);
     words[size] = '\0';
     words[strcspn(words, "\r\n")] = '\0';
+    hide_arguments(words);
     mp_redis_wire_fail(wire, words + 1);
     return mp_error_set(error, MANTIS_IO, "%s: %s", wire->dsn->label, words + 1);
 }
@@ -179,10 +186,12 @@ mantis_status mp_redis_wire_read(mp_redis_wire *wire, int64_t deadline_ns, redis
                                  mantis_error *error) {
     redisContext *context = wire->context;
     bool has_deadline = deadline_ns != MP_NEVER_NS;
-    void *reply = NULL;
+    void *found = NULL;
     for (;;) {
-        if (redisGetReplyFromReader(context, &reply) != REDIS_OK) break;
-        if (reply) {
+        if (redisGetReplyFromReader(context, &found) != REDIS_OK) break;
+        if (found) {
+            redisReply *reply = found;
+            if (reply->type == REDIS_REPLY_ERROR) hide_arguments(reply->str);
             *out = reply;
             return MANTIS_OK;
         }

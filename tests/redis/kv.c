@@ -1,4 +1,5 @@
 /* Key-value operations on a real server. */
+#include "connectors/redis_wire.h"
 #include "redis/fixture.h"
 #include "redis/server.h"
 
@@ -143,6 +144,38 @@ TEST(a_batch_that_the_server_refuses_is_not_applied_at_all) {
     check_contains(error.text, "NOPERM");
     check_equal(get_status("a1"), MANTIS_NOT_FOUND);
     check_equal(get_status("a2"), MANTIS_NOT_FOUND); /* and the replies are in step */
+    end();
+}
+
+TEST(a_batch_without_the_right_to_multi_is_not_applied_at_all) {
+    begin();
+    server_tell(&redis, "ACL SETUSER plain on >pw ~* +@all -multi");
+    const char *text = NULL;
+    (void)command(conn, &text, "AUTH plain pw");
+    check_contains(text, "OK");
+    mantis_write writes[] = {{"a", 1, "v", 1, 0}, {"b", 1, "v", 1, 0}};
+    for (int i = 0; i < 2; i++) {
+        check_equal(mantis_conn_batch(conn, writes, 2, MANTIS_DURABLE_DEFAULT, &error),
+                    MANTIS_UNSUPPORTED);
+        check_contains(error.text, "answered MULTI with: NOPERM");
+        check_equal(get_status("a"), MANTIS_NOT_FOUND);
+        check_equal(get_status("b"), MANTIS_NOT_FOUND);
+    }
+    end();
+}
+
+TEST(a_server_without_exec_refuses_batches_and_leaves_no_connection_in_multi) {
+    server_start(&redis, "--rename-command", "EXEC", "GO", NULL);
+    mantis_pool_config config = redis_config(redis.dsn, 1, 1);
+    pool = open_pool(&config);
+    conn = borrow(pool);
+    mantis_write writes[] = {{"a", 1, "v", 1, 0}, {"b", 1, "v", 1, 0}};
+    check_equal(mantis_conn_batch(conn, writes, 2, MANTIS_DURABLE_DEFAULT, &error),
+                MANTIS_UNSUPPORTED);
+    check_contains(error.text, "unknown command 'EXEC'");
+    check_equal(mantis_conn_release(&conn), MANTIS_OK);
+    conn = borrow(pool);
+    check_equal(get_status("a"), MANTIS_NOT_FOUND);
     end();
 }
 
@@ -410,6 +443,24 @@ TEST(the_connection_may_be_used_within_a_scan) {
     check_ok(mantis_conn_scan(conn, "k[*]:", 5, 0, NULL, use_connection, &calls, &error), error);
     check_equal(calls, 50);
     check_equal(get_status("copy:k[*]:49"), MANTIS_OK);
+    end();
+}
+
+static bool run_out_of_memory(const mantis_entry *entry, void *arg) {
+    (void)entry;
+    mp_redis_wire_of(native_of(conn))->is_out_of_memory = true; /* as if it were */
+    ++*(int *)arg;
+    return true;
+}
+
+TEST(a_scan_that_has_no_memory_to_ask_does_not_wait_for_an_answer) {
+    begin();
+    int calls = 0;
+    load_keys(50);
+    check_equal(mantis_conn_scan(conn, "k[*]:", 5, 0, NULL, run_out_of_memory, &calls, &error),
+                MANTIS_NOMEM);
+    check(calls > 0 && calls < 50);
+    check_equal(get_status("k[*]:49"), MANTIS_OK); /* the connection is as good as before */
     end();
 }
 

@@ -79,6 +79,20 @@ TEST(each_refusal_has_its_cause_in_the_borrowers_error) {
     server_finish(&redis);
 }
 
+TEST(a_server_that_does_not_know_auth_does_not_make_the_password_known) {
+    server_start(&redis, "--rename-command", "AUTH", "LOGIN", NULL);
+    char dsn[128];
+    (void)snprintf(dsn, sizeof dsn, "redis://me:topsecret@127.0.0.1:%d", redis.port);
+    mantis_pool_config config = redis_config(dsn, 0, 1);
+    mantis_pool *pool = open_pool(&config);
+    mantis_conn conn = {0};
+    check_equal(mantis_pool_acquire(pool, mantis_deadline_ms(2000), &conn, &error), MANTIS_TIMEOUT);
+    check_contains(error.text, "answered AUTH with: ERR unknown command");
+    check(!strstr(error.text, "secret"));
+    close_pool(&pool);
+    server_finish(&redis);
+}
+
 TEST(a_server_that_is_loading_says_so) {
     server_start(&redis, "--key-load-delay", "1000", "--loading-process-events-interval-bytes",
                  "1024", NULL);
