@@ -198,6 +198,7 @@ static mantis_status reset_conn(PGconn *conn, int64_t deadline_ns, mantis_error 
         status = mp_error_set(why, MANTIS_IO, "mantis_reset leaves a transaction open");
     if (status != MANTIS_OK) return status;
     mp_postgres_session_forget(session);
+    session->has_table = false; /* it was the one on the borrower's search_path */
     drop_notifications(conn);
     if (strcmp(session->dsn->reset, MP_POSTGRES_RESET) == 0) session->prepared = 0;
     else session->must_recall = session->prepared != 0;

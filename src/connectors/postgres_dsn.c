@@ -153,32 +153,45 @@ static mantis_status take_own(const char *uri, mp_postgres_dsn *out, mantis_erro
 
 /* ---- what libpq reads ---- */
 
-/* Does the text stand between quotes for a person to see, or might it be of a password? */
-static bool is_fit_to_show(const char *message, const char *quoted, size_t length) {
-    if (length <= 1) return true;
-    return (strncmp(message, "invalid URI query parameter", 27) == 0 ||
-            strncmp(message, "invalid connection option", 25) == 0) &&
-           strspn(quoted, "abcdefghijklmnopqrstuvwxyz_") == length;
+/* What libpq says of a text that it does not understand, up to where it quotes that text. */
+static const char *const complaints[] = {
+    "missing \"=\" after \"",
+    "unterminated quoted string in connection info string",
+    "invalid connection option \"",
+    "end of string reached when looking for matching \"]\" in IPv6 host address in URI: \"",
+    "IPv6 host address may not be empty in URI: \"",
+    "unexpected character \"",
+    "extra key/value separator \"=\" in URI query parameter: \"",
+    "missing key/value separator \"=\" in URI query parameter: \"",
+    "invalid URI query parameter: \"",
+    "invalid percent-encoded token: \"",
+    "forbidden value %00 in percent-encoded value: \"",
+};
+
+/* How long is the name of a parameter that libpq quotes? 0: what it quotes may be a password. */
+static size_t name_length(const char *complaint, const char *quoted) {
+    size_t length = strspn(quoted, "abcdefghijklmnopqrstuvwxyz_");
+    bool is_name = strncmp(complaint, "invalid URI query parameter", 27) == 0 ||
+                   strncmp(complaint, "invalid connection option", 25) == 0;
+    return is_name && strcmp(quoted + length, "\"\n") == 0 ? length : 0;
 }
 
-/* libpq's messages quote what they did not understand, also where that is the password. */
+/* The password may stand wherever libpq stumbles, and have quotes in it: of the message only words
+ * that are known to be libpq's are shown. In another language none are. */
 static mantis_status refuse_conninfo(const char *message, mantis_error *error) {
-    char text[192];
-    size_t used = 0;
-    for (const char *in = message; *in && *in != '\n' && used < sizeof text - 8; in++) {
-        text[used++] = *in;
-        const char *end = *in == '"' ? strchr(in + 1, '"') : NULL;
-        if (!end) continue;
-        size_t length = (size_t)(end - in) - 1;
-        bool is_shown = is_fit_to_show(message, in + 1, length) && used + length < sizeof text - 8;
-        if (!is_shown) length = 3;
-        memcpy(text + used, is_shown ? in + 1 : "...", length);
-        used += length;
-        text[used++] = '"';
-        in = end;
+    for (size_t i = 0; i < sizeof complaints / sizeof complaints[0]; i++) {
+        const char *complaint = complaints[i];
+        size_t length = strlen(complaint);
+        if (strncmp(message, complaint, length) != 0) continue;
+        if (complaint[length - 1] != '"')
+            return mp_error_set(error, MANTIS_INVALID, "DSN: %s", complaint);
+        size_t shown = name_length(complaint, message + length);
+        return mp_error_set(error, MANTIS_INVALID, "DSN: %s%.*s\"", complaint,
+                            shown ? (int)shown : 3, shown ? message + length : "...");
     }
-    text[used] = '\0';
-    return mp_error_set(error, MANTIS_INVALID, "DSN: %s", text);
+    return mp_error_set(error, MANTIS_INVALID,
+                        "DSN: libpq does not understand it, and what it says may have the password "
+                        "in it");
 }
 
 static const char *find_option(const PQconninfoOption *options, const char *keyword) {

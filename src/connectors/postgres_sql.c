@@ -17,6 +17,7 @@
 #define BYTEA 17
 #define INT8 20
 #define FLOAT8 701
+#define TIMESTAMPTZ 1184
 
 /* ---- the statements ---- */
 
@@ -131,6 +132,7 @@ void mp_postgres_sql_set_ttl(mp_postgres_params *params, int index, int64_t ttl_
 uint64_t mp_postgres_sql_number(const PGresult *result, int row, int column) {
     const char *bytes = PQgetvalue(result, row, column);
     uint64_t number = 0;
+    if (PQgetlength(result, row, column) != 8) return 0; /* null, in a table that is not ours */
     for (int i = 0; i < 8; i++) number = number << 8 | (unsigned char)bytes[i];
     return number;
 }
@@ -212,11 +214,30 @@ static mantis_status create_table(PGconn *conn, mantis_error *error) {
     return status;
 }
 
+/* Somebody else may have made it, with columns that do not hold what ours do. */
+static mantis_status check_columns(const char *table, const PGresult *columns,
+                                   mantis_error *error) {
+    static const struct {
+        const char *type;
+        Oid number;
+    } wanted[] = {
+        {"bytea", BYTEA}, {"bytea", BYTEA}, {"bigint", INT8}, {"timestamptz", TIMESTAMPTZ}};
+    for (int i = 0; i < PQnfields(columns); i++)
+        if (PQftype(columns, i) != wanted[i].number)
+            return mp_error_set(error, MANTIS_INVALID,
+                                "the table %s is not one for keys: its column %s is no %s", table,
+                                PQfname(columns, i), wanted[i].type);
+    return MANTIS_OK;
+}
+
 static mantis_status find_table(PGconn *conn, mantis_error *error) {
     mp_postgres_session *session = mp_postgres_session_of(conn);
     char sql[SQL_SIZE];
+    PGresult *columns = NULL;
     format_sql("SELECT key, value, version, expires FROM $T LIMIT 0", session->dsn->table, sql);
-    mantis_status status = mp_postgres_link_run(conn, sql, MP_NEVER_NS, NULL, error);
+    mantis_status status = mp_postgres_link_run(conn, sql, MP_NEVER_NS, &columns, error);
+    if (status == MANTIS_OK) status = check_columns(session->dsn->table, columns, error);
+    PQclear(columns);
     if (strcmp(error->sqlstate, undefined_table) == 0 && PQtransactionStatus(conn) == PQTRANS_IDLE)
         status = create_table(conn, error);
     session->has_table = status == MANTIS_OK;
@@ -233,6 +254,10 @@ mantis_status mp_postgres_sql_prepare(PGconn *conn, mantis_error *error) {
     if (session->failure != MANTIS_OK)
         return mp_error_set(error, session->failure,
                             "the transaction has failed before: roll it back and begin again");
+    if (session->has_begun && PQtransactionStatus(conn) == PQTRANS_INERROR)
+        return mp_error_set(error, MANTIS_INVALID,
+                            "a statement of the borrower's own has failed in the transaction: roll "
+                            "it back and begin again");
     mantis_error why = {0};
     mantis_status status = session->has_table ? MANTIS_OK : find_table(conn, &why);
     if (status == MANTIS_OK && session->must_recall) status = recall(conn, &why);

@@ -303,6 +303,13 @@ WRONG = [
     ("postgres://u:secret@[::1/db", ["matching", "IPv6"]),
     ("postgres://u:sec%zzret@h/db", ["percent-encoded"]),
     ("host=h password=secret secretx", ["missing"]),
+    ('postgres://u:p"secret%zz@h/db', ['percent-encoded token: "..."']),
+    ('postgres://u:="secret%zz@h/db', ['percent-encoded token: "..."']),
+    ('postgres://u:"secret" a%00@h/db', ["forbidden value %00"]),
+    ('host=h password=a b"secret', ['missing "=" after "..."']),
+    ('postgres://u:p"secret@[::1/db', ["matching", "IPv6"]),
+    ('postgres://u:p"secret@[::1]x/db', ["unexpected character"]),
+    ("host=h password='secret", ["unterminated quoted string"]),
     ("postgres://" + ",".join(f"h{number}" for number in range(65)) + "/db", ["65 hosts"]),
 ]
 

@@ -333,6 +333,51 @@ TEST(a_table_that_is_dropped_is_made_again) {
     pool_close(pool);
 }
 
+TEST(a_table_with_other_columns_is_refused_before_it_is_read) {
+    const struct {
+        const char *columns, *wrong;
+    } cases[] = {
+        {"key text, value bytea, version bigint, expires timestamptz", "column key is no bytea"},
+        {"key bytea, value text, version bigint, expires timestamptz", "column value is no bytea"},
+        {"key bytea, value bytea, version int, expires timestamptz", "column version is no bigint"},
+        {"key bytea, value bytea, version bigint, expires timestamp",
+         "column expires is no timestamptz"},
+    };
+    mantis_pool *pool = pool_open("foreign_kv");
+    mantis_conn conn = borrow(pool);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char create[128];
+        snprintf(create, sizeof create, "CREATE TABLE foreign_kv (%s)", cases[i].columns);
+        sql(conn, create);
+        REFUSED(mantis_conn_get(conn, "k", 1, &(mantis_value){0}, error), MANTIS_INVALID);
+        check_contains(last.text, "the table \"foreign_kv\"");
+        check_contains(last.text, cases[i].wrong);
+        sql(conn, "DROP TABLE foreign_kv");
+    }
+    sql(conn, "CREATE TABLE foreign_kv (key bytea, value bytea, version bigint, expires "
+              "timestamptz); INSERT INTO foreign_kv VALUES ('k', 'v', NULL, NULL)");
+    mantis_value found = {0};
+    check_equal(get(conn, "k", &found), MANTIS_OK);
+    check_equal(found.version, 0); /* and not what happens to lie there */
+    mantis_value_free(&found);
+    mantis_conn_release(&conn);
+    pool_close(pool);
+}
+
+TEST(a_table_on_a_borrowers_search_path_is_not_taken_for_the_next_ones) {
+    mantis_pool *pool = pool_open("ofpath");
+    mantis_conn conn = borrow(pool);
+    PGconn *native = native_of(conn);
+    sql(conn, "CREATE SCHEMA aside; SET search_path = aside");
+    set(conn, "k", "v");
+    OK(mantis_conn_release_as(&conn, MANTIS_RELEASE_DIRTY));
+    conn = borrow(pool);
+    check(native_of(conn) == native);
+    expect(conn, "k", NULL);
+    mantis_conn_release(&conn);
+    pool_close(pool);
+}
+
 TEST(what_the_server_does_not_allow_is_unsupported) {
     mantis_pool *pool = pool_open("forbidden");
     mantis_conn conn = borrow(pool);

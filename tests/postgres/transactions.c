@@ -358,6 +358,28 @@ TEST(after_a_conflict_nothing_goes_but_a_rollback) {
     pair_close(&pair);
 }
 
+TEST(after_a_statement_of_ones_own_has_failed_nothing_goes_but_a_rollback) {
+    conn_pair pair = pair_open("ownfails");
+    for (int reads = 0; reads < 2; reads++) {
+        begin(pair.one);
+        if (reads) expect(pair.one, "b", "old");
+        set(pair.one, "a", "mine");
+        PQclear(PQexec(native_of(pair.one), "SELECT 1 / 0"));
+        REFUSED(mantis_conn_get(pair.one, "b", 1, &(mantis_value){0}, error), MANTIS_INVALID);
+        check_contains(last.text, "a statement of the borrower's own has failed");
+        check_equal(commit(pair.one), MANTIS_INVALID);
+        expect(pair.two, "a", "old");
+    }
+    begin(pair.one);
+    set(pair.one, "a", "mine");
+    sql(pair.one, "SAVEPOINT here");
+    PQclear(PQexec(native_of(pair.one), "SELECT 1 / 0"));
+    sql(pair.one, "ROLLBACK TO here"); /* takes the failure back */
+    check_equal(commit(pair.one), MANTIS_OK);
+    expect(pair.two, "a", "mine");
+    pair_close(&pair);
+}
+
 TEST(a_connection_has_one_transaction_at_a_time) {
     conn_pair pair = pair_open("single");
     begin(pair.one);
