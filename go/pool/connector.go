@@ -28,7 +28,7 @@ type Connector interface {
 // connections are what a Connector has opened. C knows them by number.
 type connections struct {
 	connector Connector
-	failure   atomic.Pointer[error] // of the last open that failed
+	failure   atomic.Pointer[error] // of the last open, if it failed
 
 	lock sync.Mutex
 	all  map[uintptr]*connection
@@ -140,12 +140,14 @@ func (cs *connections) fail(failure error) { cs.failure.Store(&failure) }
 
 func (o *operation) open(ctx context.Context) {
 	cs := o.pool.connector
+	before := cs.failure.Load()
 	native, err := cs.connector.Open(ctx)
 	if err != nil {
 		cs.fail(err)
 		o.done(0, err)
 		return
 	}
+	cs.failure.CompareAndSwap(before, nil) // what failed since then, also this if it is late, stays
 	number := cs.add(native)
 	if !o.done(number, nil) { // it was given up
 		cs.remove(number)

@@ -173,3 +173,28 @@ func TestReserveIsForThoseWhoWaitLong(t *testing.T) {
 		t.Errorf("%+v", stats)
 	}
 }
+
+func TestFailureIsForgottenOnceAnOpenSucceeds(t *testing.T) {
+	old := errors.New("the backend starts")
+	f := new(fake)
+	f.open = func(context.Context) error { return old }
+	p := newPool(t, &pool.PoolConfig{Connector: f, MaxConnections: 1, BackoffMin: time.Millisecond,
+		BackoffMax: time.Millisecond, ConnectionTimeout: 50 * time.Millisecond})
+	_, err := p.Acquire(background)
+	mustBe(t, err, context.DeadlineExceeded, pool.ErrConnectionFailed, old)
+	f.now(func(f *fake) { f.open = nil })
+	var conn pool.Conn
+	until(t, "it recovers", func() bool {
+		conn, err = p.Acquire(background)
+		return err == nil
+	})
+	end := make(chan struct{})
+	t.Cleanup(func() { close(end) })
+	f.now(func(f *fake) { f.open = func(context.Context) error { <-end; return nil } })
+	conn.Discard() // its replacement is slow
+	_, err = p.Acquire(background)
+	mustBe(t, err, context.DeadlineExceeded, pool.ErrConnectionFailed)
+	if errors.Is(err, old) {
+		t.Errorf("the cause is an error of before: %v", err)
+	}
+}
