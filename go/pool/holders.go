@@ -21,6 +21,7 @@ type Holder struct {
 // Holders are the borrowed connections, those held longest first.
 func (p *ConnectionPool) Holders() []Holder {
 	all := p.c.Holders()
+	runtime.KeepAlive(p)
 	holders := make([]Holder, len(all))
 	for i, one := range all {
 		holders[i] = holderOf(one)
