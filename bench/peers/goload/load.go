@@ -21,7 +21,8 @@ type Pool interface {
 
 const (
 	conns      = 8
-	holdNs     = 100000
+	holdNs     = 100000 // asleep
+	busyNs     = 20000  // of the processor
 	bucketBits = 5
 )
 
@@ -62,14 +63,53 @@ func loopPairs(pool Pool, w *worker, stop *atomic.Bool) {
 	w.ops = ops
 }
 
-func loopAsleep(pool Pool, w *worker, stop *atomic.Bool) {
+// turns is how often spin goes round in busyNs.
+var turns int
+
+func spin(turns int) uint64 {
+	state := uint64(88172645463325252)
+	for ; turns > 0; turns-- {
+		state ^= state << 13
+		state ^= state >> 7
+		state ^= state << 17
+	}
+	return state
+}
+
+var spun uint64
+
+// calibrate measures turns: the fastest of many tries, which nothing interrupted.
+func calibrate() {
+	const tries, length = 200, 10000
+	fastest := time.Hour
+	for i := 0; i < tries; i++ {
+		began := time.Now()
+		spun += spin(length)
+		if took := time.Since(began); took < fastest {
+			fastest = took
+		}
+	}
+	turns = int(busyNs * length / fastest.Nanoseconds())
+}
+
+func busy() { atomic.AddUint64(&spun, spin(turns)) }
+
+// counting begins once all goroutines contend: until then the first ones have the pool to themselves.
+var counting atomic.Bool
+
+const warmUp = 200 * time.Millisecond
+
+func loopHeld(pool Pool, w *worker, stop *atomic.Bool, wait func()) {
 	var began time.Time
 	hold := func() {
 		took := time.Since(began)
-		w.buckets[bucket(uint64(took))]++
-		sleep()
+		if counting.Load() {
+			w.ops++
+			w.buckets[bucket(uint64(took))]++
+		}
+		wait()
 	}
-	for ; !stop.Load(); w.ops++ {
+	for !stop.Load() {
 		began = time.Now()
 		pool.Pair(hold)
 	}
@@ -112,16 +152,20 @@ func report(peer, version, scenario string, workers []*worker, wall time.Duratio
 
 // Main runs the scenario that the command line names, and prints its line.
 func Main(peer, version string, open func(conns int) Pool) {
-	threads := map[string]int{"t1": 1, "t8": 8, "t64h": 64}
+	threads := map[string]int{"t1": 1, "t8": 8, "t64h": 64, "t64c": 64}
 	if len(os.Args) != 3 || threads[os.Args[1]] == 0 {
-		fmt.Fprintf(os.Stderr, "usage: %s t1|t8|t64h SECONDS\n", os.Args[0])
+		fmt.Fprintf(os.Stderr, "usage: %s t1|t8|t64h|t64c SECONDS\n", os.Args[0])
 		os.Exit(2)
 	}
 	seconds, _ := strconv.ParseFloat(os.Args[2], 64)
 	workers := make([]*worker, threads[os.Args[1]])
 	loop := loopPairs
-	if len(workers) == 64 {
-		loop = loopAsleep
+	switch os.Args[1] {
+	case "t64h":
+		loop = func(p Pool, w *worker, stop *atomic.Bool) { loopHeld(p, w, stop, sleep) }
+	case "t64c":
+		calibrate()
+		loop = func(p Pool, w *worker, stop *atomic.Bool) { loopHeld(p, w, stop, busy) }
 	}
 	pool := open(conns)
 	var stop atomic.Bool
@@ -134,6 +178,11 @@ func Main(peer, version string, open func(conns int) Pool) {
 			loop(pool, w, &stop)
 			all.Done()
 		}(workers[i])
+	}
+	if len(workers) == 64 {
+		time.Sleep(warmUp)
+		began = time.Now()
+		counting.Store(true)
 	}
 	time.Sleep(time.Duration(seconds * float64(time.Second)))
 	stop.Store(true)
