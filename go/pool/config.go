@@ -175,6 +175,10 @@ func (config *PoolConfig) complete() (*PoolConfig, error) {
 	if made.Connector == nil && made.DSN == "" {
 		made.DSN = defaultDSN
 	}
+	if made.Connector == nil && !strings.HasPrefix(made.DSN, "mantis:") {
+		return nil, newError(ErrInvalid, "PoolConfig.DSN does not begin with mantis: the embedded "+
+			"store is what is built in; for any other backend give a PoolConfig.Connector")
+	}
 	if strings.ContainsRune(made.DSN+made.Name, 0) {
 		return nil, newError(ErrInvalid, "PoolConfig.DSN or Name has a zero byte in it")
 	}

@@ -61,7 +61,7 @@ type options struct {
 }
 
 // TTL has the key vanish after so long, by the wall clock. What is not whole milliseconds is
-// rounded up.
+// rounded up. It must be more than 0: a key that stays is set without it.
 func TTL(d time.Duration) Option {
 	return func(o *options) {
 		o.ttlMs = int64(d / time.Millisecond)

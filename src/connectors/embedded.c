@@ -50,10 +50,9 @@ static mantis_status parse_query(const char *query, mp_embedded_dsn *out, mantis
 mantis_status mp_embedded_parse(const char *dsn, mp_embedded_dsn *out, mantis_error *error) {
     if (!dsn || !*dsn) dsn = SCHEME;
     if (strncmp(dsn, SCHEME, sizeof SCHEME - 1) != 0)
-        return mp_error_set(error, MANTIS_INVALID,
-                            "DSN: '%.60s' does not begin with 'mantis:'; say "
-                            "mantis:DIR?sync=interval|group or mantis::memory:",
-                            dsn);
+        return mp_error_set(error, MANTIS_INVALID, /* not shown: it may have a password in it */
+                            "DSN: it does not begin with 'mantis:'; say "
+                            "mantis:DIR?sync=interval|group or mantis::memory:");
     const char *directory = dsn + sizeof SCHEME - 1;
     size_t length = strcspn(directory, "?");
     mp_embedded_dsn parsed = {0};
