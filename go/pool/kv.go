@@ -59,10 +59,7 @@ func (c Conn) Delete(ctx context.Context, key string) error {
 // store is read.
 func (c Conn) Ping(ctx context.Context) error {
 	if c.pool == nil || c.pool.connector == nil {
-		return c.Do(ctx, func(handle mantis.Conn) error {
-			_, err := handle.Exists("ping")
-			return err
-		})
+		return c.Do(ctx, mantis.Conn.Ping)
 	}
 	if err := c.begin(ctx); err != nil {
 		return err

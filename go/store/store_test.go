@@ -455,3 +455,20 @@ func TestCommitThatDidNotBeginRollsBack(t *testing.T) {
 	mustBe(t, err, pool.ErrConnBusy)
 	mustBe(t, again.Set(background, "c", nil), pool.ErrInvalid)
 }
+
+func TestPingReadsNoKeyOfATransaction(t *testing.T) {
+	p := open(t, "mantis::memory:")
+	conn, err := p.Acquire(background)
+	must(t, err)
+	defer conn.Release()
+	tx, err := store.From(conn).Begin(background)
+	must(t, err)
+	must(t, tx.Set(background, "a", nil))
+	must(t, conn.Ping(background))
+	for _, key := range []string{"ping", "\xff\xff\xff\xff", "\xff\xff\xff\xffa"} {
+		must(t, from(t, p).Set(background, key, nil))
+		must(t, conn.Ping(background))
+	}
+	must(t, tx.Commit(background))
+	must(t, conn.Ping(background))
+}

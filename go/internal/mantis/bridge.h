@@ -150,6 +150,10 @@ bridge_outcome bridge_set(bridge_conn conn, const void *key, size_t key_size, co
                           size_t value_size);
 bridge_outcome bridge_delete(bridge_conn conn, const void *key, size_t key_size);
 bridge_outcome bridge_exists(bridge_conn conn, const void *key, size_t key_size, bool *out);
+
+/* Read the store, though no key. A transaction takes no note of it. */
+bridge_outcome bridge_ping(bridge_conn conn);
+
 bridge_outcome bridge_begin(bridge_conn conn, mantis_transaction kind);
 bridge_outcome bridge_rollback(bridge_conn conn);
 

@@ -53,6 +53,20 @@ void bridge_value_free(void *owner, void (*free_owner)(void *owner)) {
     mantis_value_free(&value);
 }
 
+static bool on_nothing(const mantis_entry *entry, void *arg) {
+    (void)entry;
+    (void)arg;
+    return false;
+}
+
+bridge_outcome bridge_ping(bridge_conn conn) {
+    static const char prefix[] = "\xff\xff\xff\xff"; /* behind nearly all keys: nothing to skip */
+    mantis_error error;
+    mantis_status status = mantis_conn_scan(bridge_handle(conn), prefix, sizeof prefix - 1, 1, NULL,
+                                            on_nothing, NULL, &error);
+    return outcome_of(status, &error);
+}
+
 /* ---- transactions ---- */
 
 bridge_outcome bridge_begin(bridge_conn conn, mantis_transaction kind) {

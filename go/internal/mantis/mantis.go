@@ -570,6 +570,9 @@ func (c Conn) Exists(key string) (bool, error) {
 	return bool(found), err
 }
 
+// Ping reads the store, though no key.
+func (c Conn) Ping() error { return errorOf(C.bridge_ping(c.c())) }
+
 // Begin begins a transaction; a snapshot only reads.
 func (c Conn) Begin(snapshot bool) error {
 	kind := C.mantis_transaction(C.MANTIS_TRANSACTION_WRITE)
