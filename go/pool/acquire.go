@@ -164,10 +164,10 @@ func (p *ConnectionPool) tooLate(err error) error {
 	made := &Error{Text: "pool '" + p.name() + "': the context's deadline had passed before Acquire",
 		kinds: [2]error{context.DeadlineExceeded}}
 	stats, statsErr := p.Stats()
-	if statsErr == nil && stats.failing {
-		p.blameOpen(made)
-	} else if statsErr == nil && stats.ActiveConnections == stats.MaxConnections {
+	if statsErr == nil && stats.ActiveConnections >= stats.MaxConnections {
 		made.kinds[1] = ErrPoolExhausted
+	} else if statsErr == nil && stats.failing {
+		p.blameOpen(made)
 	}
 	return made
 }

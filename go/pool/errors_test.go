@@ -261,7 +261,7 @@ func TestBadConfigurationNamesTheField(t *testing.T) {
 		"PoolConfig.Reserve is -1":                          {Reserve: -1},
 		"PoolConfig.MemoryPerConnection is 5":               {MemoryPerConnection: 5},
 		"PoolConfig has a Connector and a DSN":              {Connector: new(fake)},
-		"'sqlite:x' does not begin with 'mantis:'":          {DSN: "sqlite:x"},
+		"PoolConfig.DSN does not begin with mantis:":        {DSN: "sqlite:x"},
 		"PoolConfig.DSN or Name has a zero byte":            {Name: "a\x00b"},
 		"PoolConfig.BackoffMin (in ms) is 9000: it must be": {BackoffMin: 9 * time.Second},
 	} {

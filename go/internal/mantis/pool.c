@@ -166,6 +166,7 @@ bool bridge_explain(bridge_pool *bridge, bridge_waiter *waiter, mantis_status st
     if (!pool) return false;
     mantis_waiter_explain(&waiter->waiter, pool, &waiter->error);
     mantis_pool_get_stats(pool, &stats);
+    if (stats.busy >= stats.conns_max) return false; /* all that there may be are in use */
     return stats.failing || stats.total == stats.opening + stats.closing;
 }
 
