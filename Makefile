@@ -62,7 +62,8 @@ docs:
 
 # For programs in Go: eval "$(make -s go-env)"
 go-env:
-	@test -e $(BUILD)/src/libmantispool-store.so || $(MAKE) --no-print-directory all >&2
+	@if test -e $(BUILD)/build.ninja; then ninja --quiet -C $(BUILD) -j$(JOBS) >&2; \
+	 else $(MAKE) --no-print-directory all >&2; fi
 	@tools/go-env $(BUILD)
 
 install: all

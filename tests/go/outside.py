@@ -80,8 +80,9 @@ class Context:
 
 
 def go_env(*more):
-    return toolchain.run("make", "-s", "-C", toolchain.ROOT, "go-env",
-                         f"BUILD={toolchain.BUILD}", *more)
+    """What it says on its standard output; of building it tells on the other one."""
+    return toolchain.run("sh", "-c", 'exec "$@" 2>/dev/null', "sh", "make", "-s", "-C",
+                         toolchain.ROOT, "go-env", f"BUILD={toolchain.BUILD}", *more)
 
 
 @case
@@ -99,10 +100,23 @@ def go_env_keeps_what_was_exported_before(_):
         environment.pop("PKG_CONFIG_PATH", None)
         if before:
             environment["PKG_CONFIG_PATH"] = before
-        script = 'eval "$(make -s -C "$0" go-env BUILD="$1")"; printf %s "$PKG_CONFIG_PATH"'
+        script = ('eval "$(make -s -C "$0" go-env BUILD="$1" 2>/dev/null)"; '
+                  'printf %s "$PKG_CONFIG_PATH"')
         status, said = toolchain.run("sh", "-euc", script, toolchain.ROOT, toolchain.BUILD,
                                      env=environment)
         assert status == 0 and said == f"{toolchain.BUILD}/go-env{after}", said
+
+
+@case
+def go_env_has_go_build_anew_when_the_libraries_are_others(context):
+    """Go's cache knows CGO_CFLAGS, and neither what pkg-config says nor headers elsewhere."""
+    elsewhere = context.scratch / "elsewhere"
+    elsewhere.symlink_to(toolchain.BUILD)
+    tool = toolchain.ROOT / "tools/go-env"
+    said = [toolchain.run(tool, build)[1] for build in (toolchain.BUILD, elsewhere)]
+    toolchain.run(tool, toolchain.BUILD)
+    flags = [re.search(r'CGO_CFLAGS="\$\{CGO_CFLAGS--g -O2\} (-D\w+)"', text) for text in said]
+    assert all(flags) and flags[0].group(1) != flags[1].group(1), said
 
 
 @case

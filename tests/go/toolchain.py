@@ -36,9 +36,11 @@ def find_toolchains():
 
 def environment(**more):
     """As a user has it after eval "$(make -s go-env)", without a network."""
-    status, said = run("sh", "-c", 'eval "$("$0" "$1")" && printf %s "$PKG_CONFIG_PATH"',
+    status, said = run("sh", "-c", 'eval "$("$0" "$1")" && '
+                       'printf "%s\\n%s" "$PKG_CONFIG_PATH" "$CGO_CFLAGS"',
                        ROOT / "tools/go-env", BUILD)
     if status != 0:
         raise AssertionError(f"tools/go-env: {said}")
-    return {**os.environ, "PKG_CONFIG_PATH": said, "GOTOOLCHAIN": "local", "GOPROXY": "off",
-            "GOFLAGS": "-mod=mod -buildvcs=false", "CGO_ENABLED": "1", **more}
+    path, flags = said.splitlines()
+    return {**os.environ, "PKG_CONFIG_PATH": path, "CGO_CFLAGS": flags, "GOTOOLCHAIN": "local",
+            "GOPROXY": "off", "GOFLAGS": "-mod=mod -buildvcs=false", "CGO_ENABLED": "1", **more}
