@@ -38,6 +38,8 @@ static const char details[] =
     "Opens a pool, loads the key space, then lets every thread borrow a connection, do one\n"
     "operation and give the connection back, over and over. Ends with a table; Ctrl-C ends it\n"
     "early. DSN is one of\n" MP_DSN_LINES "and " MP_SESSION_DSN " by default.\n\n"
+    "The keys that it writes stay there, among your own if the store has any: give it a place\n"
+    "of its own, such as mantis:bench-data, and remove that afterwards.\n\n"
     "Operations of a mix: get, set, delete, exists, scan (up to 10 keys of a prefix), with shares\n"
     "relative to each other. Reading a key that is not there counts as an error: the key space\n"
     "was loaded. Deletes have keys of their own, which sets bring back.\n"
